@@ -1,1 +1,19 @@
-//! buffers
+//! Experience in, batches out, inside a byte capacity: transitions in columns, compressed when they age, evicted when there is no room.
+//!
+//! A transition stores indices into the immutable market table, never windows of it. Everything but [`actor`] and [`messages`] is a pure core;
+//! it knows neither Burn nor a clock, and which experience is kept follows from the configuration alone.
+
+pub mod actor;
+pub mod block;
+pub mod codec;
+pub mod config;
+pub mod messages;
+pub mod store;
+
+mod error;
+
+pub use actor::Buffer;
+pub use block::{PolicyVersion, TransitionBlock, flags};
+pub use config::{BufferConfig, Eviction};
+pub use error::BuffersError;
+pub use store::{Pushed, SegmentId, SegmentIndex, SegmentStore, Tier};

@@ -1,0 +1,183 @@
+//! Use against budget into a level: two thresholds, hysteresis on the way down, a cool-down in between. Time is an argument; it sends nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::MemoryConfig;
+
+/// How tight memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PressureLevel {
+    /// Below both thresholds.
+    #[default]
+    Normal,
+    /// At or above the first.
+    Warning,
+    /// At or above the second.
+    Critical,
+}
+
+/// What an observation means for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PressureEvent {
+    /// The level rose at once, by one or two steps.
+    Rose(PressureLevel),
+    /// The level fell by one step.
+    Fell(PressureLevel),
+    /// A cool-down has passed and use is still at or above the level's threshold: free more.
+    StillHigh(PressureLevel),
+}
+
+/// The state machine.
+///
+/// Rising is immediate, as an alert that waits is none. Falling needs both: use below `threshold - hysteresis`, and a cool-down since the
+/// last event; it goes one step at a time. So a level changes at most twice in a cool-down however use jumps.
+#[derive(Clone, Debug)]
+pub struct PressureWatch {
+    budget_bytes: u64,
+    /// Bytes at which warning and critical begin.
+    rise: [u64; 2],
+    /// Bytes below which warning and critical end.
+    fall: [u64; 2],
+    cooldown: Duration,
+    level: PressureLevel,
+    last_event: Duration,
+}
+
+impl PressureWatch {
+    /// At normal level; thresholds are shares of `budget_bytes`.
+    pub fn new(config: &MemoryConfig, budget_bytes: u64) -> Self {
+        let bytes = |share: f64| (share * budget_bytes as f64) as u64;
+        Self {
+            budget_bytes,
+            rise: [bytes(config.warning), bytes(config.critical)],
+            fall: [bytes(config.warning - config.hysteresis), bytes(config.critical - config.hysteresis)],
+            cooldown: config.cooldown(),
+            level: PressureLevel::Normal,
+            last_event: Duration::ZERO,
+        }
+    }
+
+    /// Level after the last observation.
+    pub fn level(&self) -> PressureLevel {
+        self.level
+    }
+
+    /// What thresholds are shares of.
+    pub fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// Takes use at time `now`, which counts from any fixed start and never goes back.
+    pub fn observe(&mut self, now: Duration, used_bytes: u64) -> Option<PressureEvent> {
+        let reached = match used_bytes {
+            used if used >= self.rise[1] => PressureLevel::Critical,
+            used if used >= self.rise[0] => PressureLevel::Warning,
+            _ => PressureLevel::Normal,
+        };
+        let cooled = now.saturating_sub(self.last_event) >= self.cooldown;
+        let (ends_below, one_lower) = match self.level {
+            PressureLevel::Normal => (0, PressureLevel::Normal),
+            PressureLevel::Warning => (self.fall[0], PressureLevel::Normal),
+            PressureLevel::Critical => (self.fall[1], PressureLevel::Warning),
+        };
+        let event = if reached > self.level {
+            PressureEvent::Rose(reached)
+        } else if cooled && used_bytes < ends_below {
+            PressureEvent::Fell(one_lower)
+        } else if cooled && reached == self.level && reached != PressureLevel::Normal {
+            PressureEvent::StillHigh(reached)
+        } else {
+            return None;
+        };
+        let (PressureEvent::Rose(level) | PressureEvent::Fell(level) | PressureEvent::StillHigh(level)) = event;
+        self.level = level;
+        self.last_event = now;
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PressureEvent::{Fell, Rose, StillHigh};
+    use PressureLevel::{Critical, Normal, Warning};
+    use proptest::prelude::*;
+
+    /// Budget 1000: rises at 750 and 900, falls below 700 and 850, cool-down 30 s.
+    fn watch() -> PressureWatch {
+        PressureWatch::new(&MemoryConfig::default(), 1000)
+    }
+
+    fn at(watch: &mut PressureWatch, second: u64, used: u64) -> Option<PressureEvent> {
+        watch.observe(Duration::from_secs(second), used)
+    }
+
+    #[test]
+    fn rises_at_the_threshold_and_at_once() {
+        let mut watch = watch();
+        assert_eq!(at(&mut watch, 0, 749), None);
+        assert_eq!(at(&mut watch, 1, 750), Some(Rose(Warning)));
+        assert_eq!(at(&mut watch, 2, 899), None);
+        assert_eq!(at(&mut watch, 3, 900), Some(Rose(Critical)));
+        let mut jump = self::watch();
+        assert_eq!(at(&mut jump, 0, 5000), Some(Rose(Critical)));
+    }
+
+    #[test]
+    fn falls_one_step_at_a_time_after_hysteresis_and_cooldown() {
+        let mut watch = watch();
+        assert_eq!(at(&mut watch, 0, 950), Some(Rose(Critical)));
+        assert_eq!(at(&mut watch, 29, 0), None); // cool-down not over
+        assert_eq!(at(&mut watch, 30, 850), None); // below 900, but not below 850
+        assert_eq!(at(&mut watch, 31, 849), Some(Fell(Warning)));
+        assert_eq!(at(&mut watch, 32, 0), None);
+        assert_eq!(at(&mut watch, 61, 0), Some(Fell(Normal)));
+        assert_eq!(at(&mut watch, 1000, 0), None);
+    }
+
+    #[test]
+    fn hovering_at_a_threshold_does_not_flap() {
+        let mut watch = watch();
+        let events = (0..200).filter_map(|second| at(&mut watch, second, if second % 2 == 0 { 760 } else { 740 })).collect::<Vec<_>>();
+        // One rise; then only the reminder, at each even second after a cool-down: 30, 60, ..., 180.
+        assert_eq!(events[0], Rose(Warning));
+        assert_eq!(events[1..], [StillHigh(Warning); 6]);
+    }
+
+    #[test]
+    fn between_hysteresis_and_threshold_nothing_is_asked() {
+        let mut watch = watch();
+        assert_eq!(at(&mut watch, 0, 800), Some(Rose(Warning)));
+        assert_eq!(at(&mut watch, 100, 720), None);
+        assert_eq!(watch.level(), Warning);
+        assert_eq!(at(&mut watch, 101, 750), Some(StillHigh(Warning)));
+    }
+
+    proptest! {
+        #[test]
+        fn levels_never_understate_and_falls_keep_their_distance(uses in prop::collection::vec((0_u64..1200, 0_u64..40), 1..200)) {
+            let mut watch = watch();
+            let (mut now, mut last_event) = (0, None::<u64>);
+            for (used, step) in uses {
+                now += step;
+                let before = watch.level();
+                let event = at(&mut watch, now, used);
+                prop_assert!(used < 900 || watch.level() == Critical);
+                prop_assert!(used < 750 || watch.level() >= Warning);
+                match event {
+                    Some(Fell(level)) => {
+                        prop_assert!(last_event.is_some_and(|last| now - last >= 30));
+                        prop_assert_eq!(level as usize + 1, before as usize);
+                    }
+                    Some(Rose(level)) => prop_assert!(level > before),
+                    Some(StillHigh(level)) => prop_assert_eq!(level, before),
+                    None => prop_assert_eq!(watch.level(), before),
+                }
+                last_event = if event.is_some() { Some(now) } else { last_event };
+            }
+        }
+    }
+}
