@@ -106,3 +106,6 @@ impl Handler<ObserveBuffer> for Buffer {
         BufferObservation { refused_reports: self.refused_reports, ..self.store.observe() }
     }
 }
+
+#[cfg(test)]
+mod tests;

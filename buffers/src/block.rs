@@ -163,3 +163,6 @@ fn finite(column: &'static str, values: &[f32]) -> Result<(), BuffersError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,11 @@
 //! Layout, little-endian: `magic[4] format:u16 account_width:u16 policy_version:u64 num_steps:u32 num_envs:u32 num_bootstrap:u32 account:u32`, then for
 //! each of the eleven columns `arrangement:u8 packing:u8 zero:u16 checksum:u32 packed_len:u64`, then `header checksum:u32`, then the columns' bytes.
 
+mod arrange;
+
 use half::f16;
 
+use self::arrange::{Shape, pack, unpack};
 use crate::block::{ACCOUNT_VALUES_MAX, TRANSITIONS_MAX};
 use crate::{BuffersError, PolicyVersion, TransitionBlock};
 
@@ -19,8 +22,6 @@ const COLUMN_HEADER_LEN: usize = 16;
 const FIXED_HEADER_LEN: usize = 32;
 /// Bytes before the columns.
 pub const HEADER_LEN: usize = FIXED_HEADER_LEN + NUM_COLUMNS * COLUMN_HEADER_LEN + 4;
-/// So much of a column is tried in each arrangement before one is chosen for all of it.
-const TRIAL_BYTES: usize = 64 << 10;
 
 /// How the account vector is stored; all other columns are always exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,39 +31,6 @@ pub enum AccountEncoding {
     F32,
     /// Rounded to half precision.
     F16,
-}
-
-/// How a column's bytes lie before LZ4 sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrangement {
-    /// As in memory.
-    Plain = 0,
-    /// All first bytes of the elements, then all second bytes, ...
-    Shuffled = 1,
-    /// Shuffled differences (of the words' bits) from the same lane's step before.
-    StepDelta = 2,
-}
-
-const ARRANGEMENTS: [Arrangement; 3] = [Arrangement::Plain, Arrangement::Shuffled, Arrangement::StepDelta];
-
-/// What a column is made of.
-#[derive(Clone, Copy)]
-struct Shape {
-    name: &'static str,
-    /// Bytes of one number.
-    word: usize,
-    /// Numbers of one element: the account vector is shuffled as a whole, so that each of its fields becomes a run.
-    group: usize,
-    /// Elements from one step of a lane to the next.
-    lag: usize,
-    /// Elements in the column.
-    len: usize,
-}
-
-impl Shape {
-    fn bytes(&self) -> usize {
-        self.word * self.group * self.len
-    }
 }
 
 /// Sizes that a header states; all lengths follow from them.
@@ -248,107 +216,6 @@ fn read_sizes(header: &[u8]) -> Result<Sizes, BuffersError> {
     Ok(sizes)
 }
 
-/// The smallest of the arrangements, by trial on the column's beginning; raw where LZ4 does not shrink it.
-fn pack(shape: &Shape, raw: &[u8]) -> (Arrangement, bool, Vec<u8>) {
-    if raw.is_empty() {
-        return (Arrangement::Plain, false, Vec::new());
-    }
-    let element = shape.word * shape.group;
-    // Enough steps that differences show.
-    let trial_len = TRIAL_BYTES.max(4 * shape.lag * element).min(raw.len());
-    let trial_len = trial_len / element * element;
-    let size_of_trial = |arrangement: &Arrangement| lz4_flex::block::compress(&arrange(shape, *arrangement, &raw[..trial_len])).len();
-    let arrangement = ARRANGEMENTS.into_iter().min_by_key(size_of_trial).expect("Invariant: there are arrangements");
-    let packed = lz4_flex::block::compress(&arrange(shape, arrangement, raw));
-    if packed.len() < raw.len() { (arrangement, true, packed) } else { (Arrangement::Plain, false, raw.to_vec()) }
-}
-
-fn unpack(shape: &Shape, arrangement: u8, is_lz4: u8, packed: &[u8]) -> Result<Vec<u8>, BuffersError> {
-    let wrong_len = |found: usize| damaged(shape.name, format!("{found} bytes"), format!("{} bytes", shape.bytes()));
-    let arranged = match is_lz4 {
-        0 if packed.len() == shape.bytes() => packed.to_vec(),
-        0 => return Err(wrong_len(packed.len())),
-        1 => {
-            let mut arranged = vec![0; shape.bytes()];
-            let found = lz4_flex::block::decompress_into(packed, &mut arranged)
-                .map_err(|error| damaged(shape.name, error, format!("{} bytes of LZ4", shape.bytes())))?;
-            if found != shape.bytes() {
-                return Err(wrong_len(found));
-            }
-            arranged
-        }
-        other => return Err(damaged(shape.name, format!("packing {other}"), "0 or 1")),
-    };
-    match ARRANGEMENTS.get(usize::from(arrangement)) {
-        Some(&arrangement) => Ok(restore(shape, arrangement, arranged)),
-        None => Err(damaged(shape.name, format!("arrangement {arrangement}"), "0, 1 or 2")),
-    }
-}
-
-fn arrange(shape: &Shape, arrangement: Arrangement, raw: &[u8]) -> Vec<u8> {
-    let element = shape.word * shape.group;
-    match arrangement {
-        Arrangement::Plain => raw.to_vec(),
-        Arrangement::Shuffled => shuffle(raw, element),
-        Arrangement::StepDelta => {
-            let mut differences = raw.to_vec();
-            let lag = shape.lag * element;
-            for at in (lag..raw.len()).step_by(shape.word) {
-                let difference = word(raw, at, shape.word).wrapping_sub(word(raw, at - lag, shape.word));
-                differences[at..at + shape.word].copy_from_slice(&difference.to_le_bytes()[..shape.word]);
-            }
-            shuffle(&differences, element)
-        }
-    }
-}
-
-fn restore(shape: &Shape, arrangement: Arrangement, arranged: Vec<u8>) -> Vec<u8> {
-    if arranged.is_empty() {
-        return arranged;
-    }
-    let element = shape.word * shape.group;
-    match arrangement {
-        Arrangement::Plain => arranged,
-        Arrangement::Shuffled => unshuffle(&arranged, element),
-        Arrangement::StepDelta => {
-            let mut raw = unshuffle(&arranged, element);
-            let lag = shape.lag * element;
-            for at in (lag..raw.len()).step_by(shape.word) {
-                let sum = word(&raw, at, shape.word).wrapping_add(word(&raw, at - lag, shape.word));
-                raw[at..at + shape.word].copy_from_slice(&sum.to_le_bytes()[..shape.word]);
-            }
-            raw
-        }
-    }
-}
-
-/// The little-endian number of 1, 2 or 4 bytes at `at`.
-fn word(bytes: &[u8], at: usize, len: usize) -> u32 {
-    match len {
-        1 => bytes[at].into(),
-        2 => u16::from_le_bytes(array(&bytes[at..])).into(),
-        _ => u32::from_le_bytes(array(&bytes[at..])),
-    }
-}
-
-fn shuffle(bytes: &[u8], element: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for byte in 0..element {
-        out.extend(bytes.iter().skip(byte).step_by(element));
-    }
-    out
-}
-
-fn unshuffle(bytes: &[u8], element: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes.len()];
-    for (byte, run) in bytes.chunks_exact(bytes.len() / element).enumerate() {
-        for (slot, &value) in out.iter_mut().skip(byte).step_by(element).zip(run) {
-            *slot = value;
-        }
-    }
-    out
-}
-
 fn numbers<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
     let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
     bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(bytes);
@@ -363,3 +230,6 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 fn damaged(part: &'static str, found: impl ToString, expected: impl ToString) -> BuffersError {
     BuffersError::Damaged { part, found: found.to_string(), expected: expected.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,17 @@ pub mod actor;
 pub mod block;
 pub mod codec;
 pub mod config;
+pub mod index;
 pub mod messages;
 pub mod store;
 
 mod error;
+#[cfg(test)]
+mod samples;
 
 pub use actor::Buffer;
 pub use block::{PolicyVersion, TransitionBlock, flags};
 pub use config::{BufferConfig, Eviction};
 pub use error::BuffersError;
-pub use store::{Pushed, SegmentId, SegmentIndex, SegmentStore, Tier};
+pub use index::{SegmentId, SegmentIndex, Tier};
+pub use store::{Pushed, SegmentStore};

@@ -5,39 +5,19 @@
 //! evicted. What is *held* may be less, when memory pressure had more compressed than was due; so pressure frees bytes and changes nothing else.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use dashmap::DashMap;
 use grandmodel_memory::{ByteSize, PressureLevel};
 
 use crate::codec::{self, AccountEncoding};
+use crate::index::{Segment, Stored};
 use crate::messages::BufferObservation;
-use crate::{BufferConfig, BuffersError, Eviction, PolicyVersion, TransitionBlock};
+use crate::{BufferConfig, BuffersError, Eviction, PolicyVersion, SegmentId, SegmentIndex, Tier, TransitionBlock};
 
 /// Charged for each segment beside its columns: both indices' entries, their slack, and the `Arc` headers.
 pub const SEGMENT_OVERHEAD_BYTES: u64 = 256;
 
 const _: () = assert!(2 * size_of::<SegmentId>() + size_of::<Entry>() + size_of::<Segment>() + 2 * 16 < SEGMENT_OVERHEAD_BYTES as usize);
-
-/// Number of a pushed block; counts up from 0, never used twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-pub struct SegmentId(pub u64);
-
-impl fmt::Display for SegmentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// In what form a segment is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// As pushed.
-    Hot,
-    /// Compressed.
-    Warm,
-}
 
 /// What became of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,55 +28,6 @@ pub struct Pushed {
     pub stored_bytes: u64,
     /// Segments that had to leave.
     pub evicted: u32,
-}
-
-/// One stored block, as any thread may read it.
-struct Segment {
-    policy_version: PolicyVersion,
-    stored: Stored,
-}
-
-#[derive(Clone)]
-enum Stored {
-    Raw(Arc<TransitionBlock>),
-    Packed(Arc<[u8]>),
-}
-
-/// The segments by number, for threads that read without asking the buffer's owner. Such reads are not counted as uses, so that eviction stays
-/// a function of the messages.
-#[derive(Default)]
-pub struct SegmentIndex {
-    segments: DashMap<SegmentId, Segment>,
-}
-
-impl SegmentIndex {
-    /// The block, decompressed where it must be.
-    ///
-    /// # Errors
-    /// Not stored, or damaged.
-    pub fn peek(&self, segment: SegmentId) -> Result<Arc<TransitionBlock>, BuffersError> {
-        // The copy of the `Arc` ends the lock before the decompression begins.
-        let found = self.segments.get(&segment).map(|entry| (entry.policy_version, entry.stored.clone()));
-        let (policy_version, stored) = found.ok_or(BuffersError::NoSegment { segment })?;
-        stored.open().map_err(|source| BuffersError::SegmentDamaged { segment, policy_version, source: Box::new(source) })
-    }
-
-    /// In what form it is held.
-    pub fn tier(&self, segment: SegmentId) -> Option<Tier> {
-        self.segments.get(&segment).map(|entry| match entry.stored {
-            Stored::Raw(_) => Tier::Hot,
-            Stored::Packed(_) => Tier::Warm,
-        })
-    }
-}
-
-impl Stored {
-    fn open(self) -> Result<Arc<TransitionBlock>, BuffersError> {
-        match self {
-            Self::Raw(block) => Ok(block),
-            Self::Packed(bytes) => codec::decode(&bytes).map(Arc::new),
-        }
-    }
 }
 
 /// The owner's view of a segment: all that decides.
@@ -331,3 +262,6 @@ impl SegmentStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ impl Handler<ObserveMemory> for Memory {
 fn admit(registered: usize, kind: &'static str) -> Result<(), MemoryError> {
     if registered < RECIPIENTS_MAX { Ok(()) } else { Err(MemoryError::TooManyRecipients { kind, limit: RECIPIENTS_MAX }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,3 +238,6 @@ fn stall(text: &str) -> Option<PressureStall> {
     };
     Some(PressureStall { some_avg10: avg10("some ")?, full_avg10: avg10("full ").unwrap_or(0.0) })
 }
+
+#[cfg(test)]
+mod tests;
