@@ -1,0 +1,89 @@
+//! Rows in; their embeddings from the four embedder actors and the policy's market part out. The four are asked at once and awaited
+//! together; embeddings of different policy versions never meet.
+
+use std::sync::Arc;
+
+use actix::{MailboxError, Message, Recipient};
+use burn::tensor::{Tensor, TensorData};
+use grandmodel_embedders::{
+    EMBEDDING_DIM, EMBEDDING_DIMS, Infer,
+    device::Device,
+    messages::{Embed, Embedded, PolicyVersion},
+};
+use grandmodel_market::FeatureTable;
+
+use crate::{AgentsError, policy::PolicyNet};
+
+/// Where embeddings are asked, in the order of the concatenation: structure, tactical, regime, LVN.
+#[derive(Clone)]
+pub struct EmbedderLinks(pub [Recipient<Embed>; 4]);
+
+/// Embeddings of some rows at one policy version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// Version of all four parts.
+    pub policy_version: PolicyVersion,
+    /// `[rows, 136]`.
+    pub values: Vec<f32>,
+}
+
+/// Rows that go through the policy's market part at once: bounds the activations.
+const MARKET_CHUNK_ROWS: usize = 4096;
+
+/// Asks the four embedders for rows of one table.
+///
+/// # Errors
+/// [`AgentsError::Actor`] when one does not answer, the embedder's own error, [`AgentsError::Version`] when their versions differ.
+pub async fn embed_rows(links: &EmbedderLinks, table: &Arc<FeatureTable>, rows: &Arc<[u32]>) -> Result<Embeddings, AgentsError> {
+    // Each request is in its mailbox before the first is awaited.
+    let requests = links.0.each_ref().map(|link| link.send(Embed { table: table.clone(), rows: rows.clone() }));
+    let mut values = vec![0.0; rows.len() * EMBEDDING_DIM];
+    let mut version = None;
+    let mut column = 0;
+    for (request, dim) in requests.into_iter().zip(EMBEDDING_DIMS) {
+        let part: Embedded = answered("embedder", request.await)??;
+        let expected = *version.get_or_insert(part.policy_version);
+        if part.policy_version != expected {
+            return Err(AgentsError::Version { found: part.policy_version.0, expected: expected.0 });
+        }
+        if part.dim != dim || part.values.len() != rows.len() * dim {
+            return Err(AgentsError::Shape { what: "values of an embedder", found: part.values.len(), expected: rows.len() * dim });
+        }
+        for (row, part) in values.chunks_exact_mut(EMBEDDING_DIM).zip(part.values.chunks_exact(dim)) {
+            row[column..column + dim].copy_from_slice(part);
+        }
+        column += dim;
+    }
+    let policy_version = version.unwrap_or(PolicyVersion(0));
+    Ok(Embeddings { policy_version, values })
+}
+
+/// The policy's market part of embeddings `[rows, 136]`: `[rows, hidden]`.
+///
+/// # Errors
+/// [`AgentsError::Actor`] when the device does not give the result back.
+pub fn market_parts(policy: &PolicyNet<Infer>, device: &Device, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
+    let mut parts = Vec::new();
+    for chunk in embeddings.chunks(MARKET_CHUNK_ROWS * EMBEDDING_DIM) {
+        let shape = [chunk.len() / EMBEDDING_DIM, EMBEDDING_DIM];
+        let embedding = Tensor::<Infer, 2>::from_data(TensorData::new(chunk.to_vec(), shape), device);
+        let failed = |cause: String| AgentsError::Actor { actor: "device", cause };
+        let data = policy.market_part(embedding).try_into_data().map_err(|error| failed(format!("{error:?}")))?;
+        parts.extend(data.convert::<f32>().into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))?);
+    }
+    Ok(parts)
+}
+
+/// The answer to a message, or which actor did not give one.
+pub(crate) fn answered<T>(actor: &'static str, answer: Result<T, MailboxError>) -> Result<T, AgentsError> {
+    answer.map_err(|error| AgentsError::Actor { actor, cause: error.to_string() })
+}
+
+/// Sends and awaits.
+pub(crate) async fn ask<M>(actor: &'static str, link: &Recipient<M>, message: M) -> Result<M::Result, AgentsError>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    answered(actor, link.send(message).await)
+}

@@ -1,0 +1,259 @@
+//! One pass over a span: target positions in, equity curve, fills and trades out. Each run of ready rows starts flat and is closed at
+//! its last close with costs. Every strategy, learned or a rule, goes through this one pass: same venue, same sizing, same risk.
+
+use crate::{
+    AgentsError,
+    config::{EnvConfig, RiskConfig},
+    decision::{Conditions, Decider, Seen},
+    desk::{ACCOUNT_WIDTH, Desk, DeskState, RowView, bar_ticks},
+    gate::KeptCounts,
+    risk::{Approved, Refusals},
+    schedule::ready_runs,
+};
+use grandmodel_market::{
+    FeatureTable, TableSpan,
+    venue::{Account, BarReport, CostConfig, CostModel, Fill, FillKind, Order, SimVenue, Trade, TradeBook},
+};
+
+/// What a strategy may look at when it decides at the close of a row. Rows after `row` are the future: a rule that reads them lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// The market.
+    pub table: &'a FeatureTable,
+    /// The row just closed.
+    pub row: usize,
+    /// Account vector and context.
+    pub account: &'a [f32],
+    /// Target position in force.
+    pub held: f32,
+}
+
+/// One pass over a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BacktestResult {
+    /// One point per visited row.
+    pub equity: Vec<EquityPoint>,
+    /// Every execution, in order.
+    pub fills: Vec<Fill>,
+    /// Every round trip, in order.
+    pub trades: Vec<Trade>,
+    /// Refusals of risk by reason.
+    pub refusals: Refusals,
+    /// Decisions to keep of consensus and gate, by reason; zero for rules.
+    pub kept: KeptCounts,
+    /// The account at the end, flat.
+    pub account: Account,
+    /// Cash at the start.
+    pub initial_cash_micros: i64,
+    /// The account was ruined and the pass stopped there.
+    pub terminated: bool,
+}
+
+/// Equity at the close of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EquityPoint {
+    /// Row.
+    pub row: u32,
+    /// Close of the row.
+    pub ts: i64,
+    /// Cash plus position at the close.
+    pub equity_micros: i64,
+    /// Signed position after the bar, before a close-out at the end of a run.
+    pub position_lots: i64,
+}
+
+/// Runs a rule: `target` gives a position in [-1, 1] for each visited row but the last of a run.
+///
+/// # Errors
+/// Settings that cannot work, no cost model, a target outside [-1, 1], whatever `target` returns.
+pub fn run_targets(
+    span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, costs: Option<&CostConfig>,
+    mut target: impl FnMut(&Observation<'_>) -> Result<f32, AgentsError>,
+) -> Result<BacktestResult, AgentsError> {
+    let mut book = Book::new(span, env, risk)?;
+    let mut venue = SimVenue::new(env.initial_cash_micros(), CostModel::new(costs, span.table.instrument())?)?;
+    'runs: for run in ready_runs(std::slice::from_ref(span))? {
+        for row in run.rows.clone() {
+            let bar = bar_ticks(&span.table, row as usize);
+            let report = venue.on_bar(&bar)?;
+            if let Some(kind) = book.on_bar(row as usize, &report, row + 1 == run.rows.end) {
+                let report = venue.close_out(&bar, kind)?;
+                book.on_close_out(row as usize, &report);
+            }
+            if book.is_ruined() {
+                break 'runs;
+            }
+            if row + 1 < run.rows.end {
+                let requested = target(&book.observe(row as usize))?;
+                if let Some(order) = book.decide(row as usize, requested)? {
+                    venue.submit(order.get())?;
+                }
+            }
+        }
+    }
+    Ok(book.finish())
+}
+
+/// Runs an agent whose market parts were computed ahead: `market` is `[visited_rows(span).len(), hidden]`.
+///
+/// # Errors
+/// As [`run_targets`]; [`AgentsError::Shape`] when `market` does not fit the rows.
+pub fn run_agent(
+    span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, costs: Option<&CostConfig>, decider: &mut Decider, market: &[f32],
+) -> Result<BacktestResult, AgentsError> {
+    let rows = visited_rows(span)?;
+    let hidden = decider.head().hidden();
+    if market.len() != rows.len() * hidden {
+        return Err(AgentsError::Shape { what: "market part of the visited rows", found: market.len(), expected: rows.len() * hidden });
+    }
+    let model = CostModel::new(costs, span.table.instrument())?;
+    let before = decider.kept();
+    let mut index = 0;
+    let mut result = run_targets(span, env, risk, costs, |seen| {
+        // The last row of a run is visited but not decided on.
+        while rows[index] as usize != seen.row {
+            index += 1;
+        }
+        let conditions = Conditions::of(seen.table, &RowView::of(seen.table, seen.row), &model);
+        let market = &market[index * hidden..(index + 1) * hidden];
+        Ok(decider.decide(&Seen { market, account: seen.account, held: seen.held, conditions }).target)
+    })?;
+    for (kept, (after, before)) in result.kept.iter_mut().zip(decider.kept().iter().zip(before)) {
+        *kept = after - before;
+    }
+    Ok(result)
+}
+
+/// Rows a backtest of a span visits, in order: what has to be embedded ahead.
+///
+/// # Errors
+/// [`AgentsError::Row`] for a span beyond its table.
+pub fn visited_rows(span: &TableSpan) -> Result<Vec<u32>, AgentsError> {
+    Ok(ready_runs(std::slice::from_ref(span))?.into_iter().flat_map(|run| run.rows).collect())
+}
+
+/// The agent's side of a backtest: reports of the venue in, approved orders and records out. The agent actor holds one too.
+pub struct Book {
+    desk: Desk,
+    state: DeskState,
+    span: TableSpan,
+    account: Account,
+    stop_ticks: Option<i64>,
+    account_vector: Vec<f32>,
+    trade_book: TradeBook,
+    result: BacktestResult,
+}
+
+impl Book {
+    /// An empty book.
+    ///
+    /// # Errors
+    /// Settings that cannot work; one lot above what the account may hold.
+    pub fn new(span: &TableSpan, env: &EnvConfig, risk: &RiskConfig) -> Result<Self, AgentsError> {
+        let instrument = span.table.instrument();
+        let desk = Desk::new(env, risk, &span.table)?;
+        if let Some(row) = visited_rows(span)?.first() {
+            desk.check_lot(instrument, span.table.close_ticks()[*row as usize])?;
+        }
+        let cash = env.initial_cash_micros();
+        let micros_per_tick_lot = instrument.micros_per_tick_lot()?;
+        let account = Account::new(cash, micros_per_tick_lot)?;
+        let start = span.table.ts_close().get(span.rows.start).copied().unwrap_or(0);
+        Ok(Self {
+            desk,
+            state: DeskState::new(cash, start),
+            account,
+            stop_ticks: None,
+            account_vector: vec![0.0; ACCOUNT_WIDTH + span.table.context_width()],
+            trade_book: TradeBook::new(micros_per_tick_lot),
+            result: BacktestResult {
+                equity: Vec::with_capacity(span.rows.len()),
+                fills: Vec::new(),
+                trades: Vec::new(),
+                refusals: Refusals::default(),
+                kept: KeptCounts::default(),
+                account,
+                initial_cash_micros: cash,
+                terminated: false,
+            },
+            span: span.clone(),
+        })
+    }
+
+    /// Takes what a bar did; says whether and why the position must now be closed at the bar's close.
+    pub fn on_bar(&mut self, row: usize, report: &BarReport, ends_run: bool) -> Option<FillKind> {
+        let view = self.take(row, report);
+        let equity_micros = report.account.equity_micros(view.close_ticks);
+        let point = EquityPoint { row: row as u32, ts: view.ts_close, equity_micros, position_lots: report.account.position_lots };
+        self.result.equity.push(point);
+        let level = (self.result.initial_cash_micros as f64 * self.desk.env().ruin_fraction) as i64;
+        self.result.terminated = equity_micros <= level;
+        match (self.result.terminated, ends_run) {
+            (true, _) => Some(FillKind::Liquidation),
+            (false, true) => Some(FillKind::SegmentEnd),
+            (false, false) => None,
+        }
+    }
+
+    /// Takes the close-out that [`Book::on_bar`] asked for.
+    pub fn on_close_out(&mut self, row: usize, report: &BarReport) {
+        let view = self.take(row, report);
+        self.state.target = 0.0;
+        if let Some(point) = self.result.equity.last_mut() {
+            point.equity_micros = report.account.equity_micros(view.close_ticks);
+        }
+    }
+
+    /// What a strategy may look at.
+    pub fn observe(&mut self, row: usize) -> Observation<'_> {
+        let view = RowView::of(&self.span.table, row);
+        let (account, context) = self.account_vector.split_at_mut(ACCOUNT_WIDTH);
+        self.desk.observe(&self.state, &view, &self.account, self.stop_ticks, account);
+        if !context.is_empty() {
+            context.copy_from_slice(self.span.table.context(row));
+        }
+        Observation { table: &self.span.table, row, account: &self.account_vector, held: self.state.target }
+    }
+
+    /// Sizing and risk: an order for the venue, or none.
+    ///
+    /// # Errors
+    /// [`AgentsError::Target`] for a target outside [-1, 1].
+    pub fn decide(&mut self, row: usize, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
+        if !(-1.0..=1.0).contains(&requested) {
+            return Err(AgentsError::Target { lane: 0, value: requested });
+        }
+        let view = RowView::of(&self.span.table, row);
+        Ok(self.desk.decide(&mut self.state, &view, &self.account, requested).order)
+    }
+
+    /// The account was ruined.
+    pub fn is_ruined(&self) -> bool {
+        self.result.terminated
+    }
+
+    /// The desk, for the kill switch.
+    pub fn desk_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    /// Closes the book.
+    pub fn finish(mut self) -> BacktestResult {
+        self.result.refusals = self.state.risk.refusals;
+        self.result.account = self.account;
+        self.result
+    }
+
+    fn take(&mut self, row: usize, report: &BarReport) -> RowView {
+        let view = RowView::of(&self.span.table, row);
+        self.desk.after_bar(&mut self.state, &view, report);
+        self.account = report.account;
+        self.stop_ticks = report.stop_ticks;
+        self.result.fills.extend(report.fills.iter());
+        self.trade_book.on_bar(report, &mut self.result.trades);
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests;
