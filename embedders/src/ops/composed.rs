@@ -1,0 +1,76 @@
+//! The operations written with Burn's own: what every backend runs that has no kernels of ours, and the yardstick in tests.
+//!
+//! Shapes and formulas are those of [`super`].
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, activation};
+
+use super::LAYER_NORM_EPS;
+
+pub(super) fn layer_norm<B: Backend, const D: usize>(x: Tensor<B, D>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>) -> Tensor<B, D> {
+    let mean = x.clone().mean_dim(D - 1);
+    let centred = x - mean;
+    let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
+    let normal = centred / (variance + LAYER_NORM_EPS).sqrt();
+    normal * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+pub(super) fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    activation::gelu(x)
+}
+
+pub(super) fn attention<B: Backend>(qkv: Tensor<B, 3>, num_heads: usize) -> Tensor<B, 3> {
+    let [batch, time, width] = qkv.dims();
+    let d = width / 3;
+    let d_head = d / num_heads;
+    let heads = |part: usize| {
+        let part = qkv.clone().narrow(2, part * d, d);
+        part.reshape([batch, time, num_heads, d_head]).swap_dims(1, 2)
+    };
+    let scores = heads(0).matmul(heads(1).transpose()) / (d_head as f32).sqrt();
+    let mixed = activation::softmax(scores, 3).matmul(heads(2));
+    mixed.swap_dims(1, 2).reshape([batch, time, d])
+}
+
+pub(super) fn bilstm<B: Backend>(x: Tensor<B, 3>, w_ih: Tensor<B, 3>, w_hh: Tensor<B, 3>, bias: Tensor<B, 2>) -> Tensor<B, 3> {
+    let halves = [false, true].map(|reverse| {
+        let direction = usize::from(reverse);
+        lstm(
+            x.clone(),
+            w_ih.clone().narrow(0, direction, 1).squeeze_dim(0),
+            w_hh.clone().narrow(0, direction, 1).squeeze_dim(0),
+            bias.clone().narrow(0, direction, 1),
+            reverse,
+        )
+    });
+    Tensor::cat(halves.to_vec(), 2)
+}
+
+/// One direction: `x [batch, time, in]`, `w_ih [in, 4 h]`, `w_hh [h, 4 h]`, `bias [1, 4 h]` -> `[batch, time, h]`.
+fn lstm<B: Backend>(x: Tensor<B, 3>, w_ih: Tensor<B, 2>, w_hh: Tensor<B, 2>, bias: Tensor<B, 2>, reverse: bool) -> Tensor<B, 3> {
+    let [batch, time, width_in] = x.dims();
+    let [hidden, width_gates] = w_hh.dims();
+    let pre = x.reshape([batch * time, width_in]).matmul(w_ih) + bias;
+    let pre = pre.reshape([batch, time, width_gates]);
+    let mut hs: Vec<Tensor<B, 3>> = Vec::with_capacity(time);
+    let mut state: Option<(Tensor<B, 2>, Tensor<B, 2>)> = None;
+    for step in 0..time {
+        let t = if reverse { time - 1 - step } else { step };
+        let mut gates = pre.clone().narrow(1, t, 1).reshape([batch, width_gates]);
+        if let Some((h_tm1, _)) = &state {
+            gates = gates + h_tm1.clone().matmul(w_hh.clone());
+        }
+        let gate = |index: usize| gates.clone().narrow(1, index * hidden, hidden);
+        let mut c = activation::sigmoid(gate(0)) * activation::tanh(gate(2));
+        if let Some((_, c_tm1)) = state {
+            c = c + activation::sigmoid(gate(1)) * c_tm1;
+        }
+        let h = activation::sigmoid(gate(3)) * activation::tanh(c.clone());
+        hs.push(h.clone().reshape([batch, 1, hidden]));
+        state = Some((h, c));
+    }
+    if reverse {
+        hs.reverse();
+    }
+    Tensor::cat(hs, 1)
+}
