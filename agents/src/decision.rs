@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_unsure_policy_keeps_the_position() {
-        let mut unsure = decider([0.0, 0.0, 0.2], &DecisionConfig { gate: GateConfig { enabled: false, ..GateConfig::default() }, ..DecisionConfig::default() });
+        let mut unsure = decider([0.0, 0.0, 0.5], &DecisionConfig { gate: GateConfig { enabled: false, ..GateConfig::default() }, ..DecisionConfig::default() });
         let verdict = unsure.decide(&seen(-1.0));
         assert_eq!(verdict.target, -1.0);
         assert!(matches!(verdict.kept, Some(Kept::Confidence { .. })), "{verdict:?}");

@@ -32,7 +32,7 @@ pub fn series(seed: u64, num_bars: usize, gap_after: Option<usize>) -> BarSeries
         let close = tick(open * (1.0 + 0.0017 * noise()));
         let high = tick(open.max(close) * (1.0 + 0.0005 * noise().abs()));
         let low = tick(open.min(close) * (1.0 - 0.0005 * noise().abs()));
-        let volume = 100.0 * (1.5 + noise());
+        let volume = 100.0 * (2.5 + noise());
         bars.push(Bar::new_checked(ts, ts + BAR_NS, open, high, low, close, volume).expect("a bar"));
         price = close;
         ts += if gap_after == Some(index) { 10 * 288 * BAR_NS } else { BAR_NS };

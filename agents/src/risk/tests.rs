@@ -37,7 +37,7 @@ fn each_limit_refuses_with_its_numbers_and_counts() {
             Refusal::OrderNotional { found: 11_000_000, max: 10_000_000 },
         ),
         (RiskConfig::default(), 100_001, Refusal::Leverage { found: 100_001_000_000, max: 100_000_000_000 }),
-        (RiskConfig { kill_switch: true, ..RiskConfig::default() }, 1, Refusal::KillSwitch),
+        (RiskConfig { kill_switch: true, ..RiskConfig::default() }, 2, Refusal::KillSwitch),
     ];
     for (config, lots, expected) in cases {
         let (risk, mut state) = (risk(config), state());
