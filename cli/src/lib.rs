@@ -1,1 +1,5 @@
-//! cli
+//! The door to the house: command line in, wiring of the other rooms out. The binary is a thin shell around this library.
+
+pub mod from_market;
+pub mod report;
+pub mod run_folder;
