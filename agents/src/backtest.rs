@@ -106,6 +106,7 @@ pub fn run_agent(
     if market.len() != rows.len() * hidden {
         return Err(AgentsError::Shape { what: "market part of the visited rows", found: market.len(), expected: rows.len() * hidden });
     }
+    decider.check_input_width(ACCOUNT_WIDTH + span.table.context_width())?;
     let model = CostModel::new(costs, span.table.instrument())?;
     let before = decider.kept();
     let mut index = 0;

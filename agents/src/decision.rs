@@ -103,6 +103,15 @@ impl Decider {
         &self.head
     }
 
+    /// Refuses account vectors of another width than the head's, before the first decision.
+    ///
+    /// # Errors
+    /// [`AgentsError::Shape`].
+    pub fn check_input_width(&self, found: usize) -> Result<(), AgentsError> {
+        let expected = self.head.input_width();
+        if found == expected { Ok(()) } else { Err(AgentsError::Shape { what: "width of the account vector with context", found, expected }) }
+    }
+
     /// Most probable action, unless consensus or gate keep the position.
     pub fn decide(&mut self, seen: &Seen<'_>) -> Verdict {
         let num_actions = self.mean.len();

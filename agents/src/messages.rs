@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use grandmodel_embedders::{Infer, messages::PolicyVersion};
+use grandmodel_embedders::{PolicyVersion, device::Infer};
 use grandmodel_market::{
     FeatureTable, TableSpan,
     venue::{BarReport, BarTicks, CostModel, FillKind, Order, OrderId},

@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
-use grandmodel_embedders::{Infer, device::Device, messages::PolicyVersion};
+use grandmodel_embedders::{
+    PolicyVersion,
+    device::{Device, Infer},
+};
 use grandmodel_market::venue::{BarReport, CostConfig, CostModel};
 
 use super::{
@@ -19,7 +22,7 @@ use crate::{
     backtest::{BacktestResult, Book},
     config::{DecisionConfig, EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
-    desk::{RowView, bar_ticks},
+    desk::{ACCOUNT_WIDTH, RowView, bar_ticks},
     messages::{ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RowBlock, RunBacktest, SetKillSwitch, SubmitOrder},
     policy::PolicyNet,
 };
@@ -93,10 +96,12 @@ impl Agent {
         let no_policy = || AgentsError::Actor { actor: "agent", cause: "no policy is installed".into() };
         let installed = self.installed.clone().ok_or_else(no_policy)?;
         let AgentConfig { env, risk, costs, decision, seed, device } = &self.config;
+        let decider = Decider::new(installed.policy.head(), env, decision, *seed)?;
+        decider.check_input_width(ACCOUNT_WIDTH + message.span.table.context_width())?;
         Ok(Walk {
             links: self.links.clone(),
             book: Book::new(&message.span, env, risk)?,
-            decider: Decider::new(installed.policy.head(), env, decision, *seed)?,
+            decider,
             costs: CostModel::new(costs.as_ref(), message.span.table.instrument())?,
             cash_micros: env.initial_cash_micros(),
             installed,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use actix::{MailboxError, Message, Recipient};
 use burn::tensor::{Tensor, TensorData};
 use grandmodel_embedders::{
-    EMBEDDING_DIM, EMBEDDING_DIMS, Infer,
-    device::Device,
-    messages::{Embed, Embedded, PolicyVersion},
+    EMBEDDING_DIM, EMBEDDING_DIMS, Embed, Embedded, PolicyVersion,
+    device::{Device, Infer},
 };
 use grandmodel_market::FeatureTable;
 
