@@ -23,7 +23,7 @@ mod span;
 pub(crate) use builder::TableBuilder;
 pub(crate) use cache::content_key;
 use layout::{Bytes, Column, Layout};
-pub use report::{ColumnReport, Reasons, SegmentRows, TableReport};
+pub use report::{ColumnReport, LVN_NAMES, REGIME_NAMES, Reasons, STRUCTURE_NAMES, SegmentRows, TACTICAL_NAMES, TableReport};
 pub use span::{Split, TableSpan};
 
 /// Value of [`FeatureTable::structure_row`] before the first structure bar.

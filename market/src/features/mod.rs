@@ -15,42 +15,34 @@ pub const REGIME_FEATURES: usize = 8;
 /// Width of the LVN context.
 pub const LVN_FEATURES: usize = 5;
 
+mod batch;
 mod config;
+pub mod fvg;
+pub mod heikin_ashi;
 mod interval;
+mod kernel;
+pub mod lvn;
+pub mod mlmi;
+pub mod mmd;
+pub mod nwrqk;
+pub mod profile;
 mod ready;
+pub mod regime;
 mod row;
+mod stream;
+pub mod structure;
+pub mod ta;
+pub mod tactical;
+#[cfg(test)]
+mod tests;
+mod window;
 
+pub(crate) use batch::build_table;
 pub use config::{FeatureConfig, Scaling};
 pub use interval::Interval;
 pub use ready::Readiness;
 pub use row::{BaseRow, StructureRow};
-
-use crate::{FeatureTable, MarketError, import::BarSeries, table::{Meta, TableBuilder}};
-
-pub(crate) fn build_table(series: &BarSeries, config: &FeatureConfig) -> Result<FeatureTable, MarketError> {
-    config.validate(series.interval_ns)?;
-    let base_ns = config.base_ns(series.interval_ns);
-    let mut builder = TableBuilder::new(Meta {
-        instrument: series.instrument.clone(),
-        interval_ns: base_ns,
-        structure_ns: config.structure_ns(base_ns),
-        max_gap_ns: config.max_gap_ns(base_ns),
-        has_volume: series.has_volume,
-        config: config.clone(),
-    });
-    for bar in &series.bars {
-        builder.push_base(&BaseRow {
-            bar: *bar,
-            atr: None,
-            segment: 0,
-            structure_row: u32::MAX,
-            tactical: [f32::NAN; TACTICAL_FEATURES],
-            lvn: [f32::NAN; LVN_FEATURES],
-            readiness: Readiness::TacticalWindow,
-        });
-    }
-    builder.finish(crate::table::content_key(series, config)?)
-}
+pub use stream::{FeatureStream, StreamRows};
 
 /// Version of the formulas and of their warm-up rules: part of every table's key, raised with any change that moves a bit.
 pub const FEATURE_VERSION: u32 = 1;

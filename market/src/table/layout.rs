@@ -15,8 +15,8 @@ pub(super) const MAGIC: [u8; 8] = *b"GMTABLE\n";
 pub(super) const LAYOUT_VERSION: u32 = 1;
 /// Every column starts on a multiple of this many bytes.
 pub(super) const ALIGN_BYTES: usize = 64;
-/// Most base rows of one table; row indices are `u32` and the largest value means "none".
-pub(super) const MAX_ROWS: usize = u32::MAX as usize - 1;
+/// Most base rows of one table: the streaming indicators count no further.
+pub(super) const MAX_ROWS: usize = 100_000_000;
 
 /// The first 128 bytes.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
