@@ -1,7 +1,12 @@
 //! Tests of the house as a whole: its rules as files (floors, tidy, messages, links) and its walks from bars to a report.
 
+mod bad_inputs;
 mod floors;
 mod links;
 mod messages;
+mod process;
+mod real_files;
 mod repository;
+mod runs;
 mod tidy;
+mod walks;

@@ -1,0 +1,106 @@
+//! From a file of bars to a report, through every actor; and the promises about bytes: same seed, same run, whatever the threads, also
+//! when it was interrupted.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use grandmodel_cli::report::{EquityTable, StatsFile, TradeRow};
+
+use crate::{
+    process::grandmodel,
+    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, SmallRun, TWO_THREADS, copy_folder, entries},
+};
+
+/// Files of a checkpoint that hold what was learned.
+const LEARNED: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"];
+
+fn learned(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+    let read = |name| fs::read(checkpoint.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", checkpoint.display()));
+    LEARNED.into_iter().filter(|name| checkpoint.join(name).exists()).map(|name| (name, read(name))).collect()
+}
+
+#[test]
+fn bars_become_an_agent_and_a_report() {
+    let run: &SmallRun = &TWO_THREADS;
+    let names: Vec<String> = entries(&run.folder).iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    for wanted in ["checkpoints", "config.toml", "equity.csv", "manifest.json", "metrics.jsonl", "report.html", "stats.json", "trades.csv"] {
+        assert!(names.iter().any(|name| name == wanted), "{wanted} is missing among {names:?}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("events.out.tfevents.")), "{names:?}");
+    assert!(names.iter().all(|name| !name.starts_with('.') && !name.ends_with(".tmp")), "{names:?}");
+    assert!(run.stdout.contains("report.html"), "{}", run.stdout);
+
+    let metrics = run.metrics();
+    assert_eq!((1..=NUM_UPDATES).map(|update| update * 256).collect::<Vec<_>>(), metrics.iter().map(|record| record.step).collect::<Vec<_>>());
+    for record in &metrics {
+        for name in ["losses/policy_loss", "losses/value_loss", "losses/entropy", "losses/approx_kl"] {
+            assert!(record.get(name).is_some(), "{name} at step {}", record.step);
+        }
+    }
+
+    let page = run.text("report.html");
+    for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!page.contains(outside), "the report asks the network: {outside}");
+    }
+}
+
+#[test]
+fn the_equity_follows_from_the_trades_and_the_costs_are_in_it() {
+    let run: &SmallRun = &TWO_THREADS;
+    let equity = EquityTable::from_csv(&run.text("equity.csv")).unwrap();
+    let trades = TradeRow::from_csv(&run.text("trades.csv")).unwrap();
+    let stats: StatsFile = serde_json::from_str(&run.text("stats.json")).unwrap();
+    assert_eq!(1, equity.paths.len());
+    let path = &equity.paths[0];
+    let last = *path.curves[0].1.last().unwrap();
+    let profits: i64 = trades.iter().map(|trade| trade.pnl_micros).sum();
+    // exact, in micro-units: the pass ends flat
+    assert_eq!(last - path.initial_micros, profits);
+    assert_eq!(Some(trades.len() as u64), stats.agent.num_trades);
+    assert!(trades.iter().all(|trade| trade.cost_micros > 0), "a trade without costs at 2 bp");
+    let total_return = last as f64 / path.initial_micros as f64 - 1.0;
+    assert!((total_return - stats.agent.total_return).abs() < 1e-12, "{total_return} {}", stats.agent.total_return);
+}
+
+#[test]
+fn one_thread_and_two_give_the_same_bytes() {
+    let (one, two): (&SmallRun, &SmallRun) = (&ONE_THREAD, &TWO_THREADS);
+    assert_eq!(one.metrics(), two.metrics());
+    for update in 1..=NUM_UPDATES {
+        assert_eq!(learned(&one.checkpoint(update)), learned(&two.checkpoint(update)), "checkpoint of update {update}");
+    }
+    for name in ["equity.csv", "trades.csv"] {
+        assert_eq!(one.text(name), two.text(name), "{name}");
+    }
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    // "same seed, same bytes" also holds where seeds are ignored
+    let (one, other): (&SmallRun, &SmallRun) = (&TWO_THREADS, &ANOTHER_SEED);
+    assert_ne!(one.metrics(), other.metrics());
+    assert_ne!(learned(&one.checkpoint(1))["model.safetensors"], learned(&other.checkpoint(1))["model.safetensors"]);
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bytes() {
+    let whole: &SmallRun = &TWO_THREADS;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("resumed");
+    copy_folder(&whole.folder, &copy);
+    // as if it had ended after the first update, with results of the second already written
+    for update in 2..=NUM_UPDATES {
+        fs::remove_dir_all(copy.join(format!("checkpoints/update-{update:08}"))).unwrap();
+    }
+    for name in ["equity.csv", "trades.csv", "stats.json", "report.html"] {
+        fs::remove_file(copy.join(name)).unwrap();
+    }
+    grandmodel(&["train", "--resume", copy.to_str().unwrap()]).expect_success("train --resume");
+    let resumed = SmallRun { folder: copy, stdout: String::new() };
+    assert_eq!(whole.metrics(), resumed.metrics());
+    for update in 2..=NUM_UPDATES {
+        assert_eq!(learned(&whole.checkpoint(update)), learned(&resumed.checkpoint(update)), "checkpoint of update {update}");
+    }
+    for name in ["equity.csv", "trades.csv"] {
+        assert_eq!(whole.text(name), resumed.text(name), "{name}");
+    }
+}
