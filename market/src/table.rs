@@ -19,6 +19,8 @@ mod cache;
 mod layout;
 mod report;
 mod span;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use builder::TableBuilder;
 pub(crate) use cache::content_key;

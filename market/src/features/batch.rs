@@ -24,11 +24,7 @@ pub(crate) fn build_table(series: &BarSeries, config: &FeatureConfig) -> Result<
     config.validate(series.interval_ns)?;
     let key = content_key(series, config)?;
     let base_ns = config.base_ns(series.interval_ns);
-    if base_ns == series.interval_ns {
-        build_base(series, config, key)
-    } else {
-        build_base(&resample(series, base_ns)?, config, key)
-    }
+    if base_ns == series.interval_ns { build_base(series, config, key) } else { build_base(&resample(series, base_ns)?, config, key) }
 }
 
 fn build_base(series: &BarSeries, config: &FeatureConfig, key: [u8; 32]) -> Result<FeatureTable, MarketError> {

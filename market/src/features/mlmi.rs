@@ -86,7 +86,13 @@ impl Mlmi {
         if bullish || bearish {
             if let Some((p1, p2, close_then)) = self.open {
                 let change = close - close_then;
-                let label = if change > 0.0 { 1.0 } else if change < 0.0 { -1.0 } else { 0.0 };
+                let label = if change > 0.0 {
+                    1.0
+                } else if change < 0.0 {
+                    -1.0
+                } else {
+                    0.0
+                };
                 self.store(Point { p1, p2, label });
             }
             self.open = Some((p1, p2, close));
@@ -130,7 +136,8 @@ impl Mlmi {
         if neighbours < stored {
             self.ranked.select_nth_unstable_by(neighbours - 1, |left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
         }
-        let labels = self.ranked[..neighbours].iter().map(|(_, age)| self.points[(newest + MLMI_MEMORY - *age as usize) % MLMI_MEMORY].label);
+        let labels =
+            self.ranked[..neighbours].iter().map(|(_, age)| self.points[(newest + MLMI_MEMORY - *age as usize) % MLMI_MEMORY].label);
         labels.sum::<f64>() / neighbours as f64
     }
 }

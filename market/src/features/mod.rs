@@ -34,7 +34,7 @@ pub mod structure;
 pub mod ta;
 pub mod tactical;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod window;
 
 pub(crate) use batch::build_table;

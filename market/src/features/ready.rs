@@ -81,7 +81,8 @@ impl ReadyCounter {
         let defined = structure.iter().all(|value| value.is_finite());
         self.structure_run = if defined { self.structure_run + 1 } else { 0 };
         // Column 0 is the vote: when it alone is missing, the bars would have sufficed.
-        self.structure_lacks_points = if defined { self.structure_lacks_points } else { structure[2..].iter().all(|value| value.is_finite()) };
+        self.structure_lacks_points =
+            if defined { self.structure_lacks_points } else { structure[2..].iter().all(|value| value.is_finite()) };
         self.regime = if regime.iter().all(|value| value.is_finite()) {
             None
         } else if self.regime_bars < self.mmd_bars || regime[..7].iter().any(|value| !value.is_finite()) {

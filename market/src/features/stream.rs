@@ -92,7 +92,6 @@ impl FeatureStream {
         Ok(Self { mmd: None, ..Self::from_meta(meta)? })
     }
 
-
     /// Takes the next closed base bar.
     ///
     /// # Errors
@@ -112,8 +111,10 @@ impl FeatureStream {
         }
         self.last = Some((bar.ts_open, bar.ts_close));
         let closed = self.resampler.push(bar);
-        let structure =
-            [closed.before.map(|bar| self.close_structure(bar, segment_before)), closed.with.map(|bar| self.close_structure(bar, self.segment))];
+        let structure = [
+            closed.before.map(|bar| self.close_structure(bar, segment_before)),
+            closed.with.map(|bar| self.close_structure(bar, self.segment)),
+        ];
         let (atr, tactical) = self.tactical.update(bar);
         let tactical = tactical.unwrap_or([f32::NAN; TACTICAL_FEATURES]);
         let lvn = self.lvn(bar.close);

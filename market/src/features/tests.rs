@@ -15,6 +15,9 @@ pub(crate) const MINUTE_NS: i64 = 60_000_000_000;
 /// 2024-03-04 00:00 UTC, a Monday.
 const START_NS: i64 = 1_709_510_400_000_000_000;
 
+/// Prices within a bar.
+const SUB_STEPS: usize = 12;
+
 pub(crate) fn instrument(tick_size: f64) -> Instrument {
     Instrument { symbol: "TEST".into(), tick_size, lot_size: 1.0, multiplier: 1.0, session: Session::Always }
 }
@@ -27,9 +30,9 @@ pub(crate) fn sample(seed: u64, num_bars: usize) -> BarSeries {
     let (mut ts, mut price, mut drift, mut scale) = (START_NS, 8_000_i64, 0.0, 3.0);
     let mut bars = Vec::with_capacity(num_bars);
     for index in 0..num_bars {
-        if rng.random_bool(0.02) {
-            drift = rng.random_range(-1.0..1.0);
-            scale = rng.random_range(1.0..8.0);
+        if rng.random_bool(0.05) {
+            drift = rng.random_range(-0.25..0.25);
+            scale = rng.random_range(1.0..5.0);
         }
         if rng.random_bool(0.003) {
             ts += 60 * MINUTE_NS;
@@ -39,12 +42,12 @@ pub(crate) fn sample(seed: u64, num_bars: usize) -> BarSeries {
         }
         let gap = if rng.random_bool(0.1) { rng.random_range(-4..=4) } else { 0 };
         let open = (price + gap).max(400);
-        let mut path = [open; 5];
+        let mut path = [open; SUB_STEPS + 1];
         for step in 1..path.len() {
             let change: f64 = drift + scale * rng.random_range(-1.0..1.0) * rng.random_range(0.2..1.4);
             path[step] = (path[step - 1] + change.round() as i64).max(400);
         }
-        price = path[4];
+        price = path[SUB_STEPS];
         let high = path.into_iter().fold(open, i64::max);
         let low = path.into_iter().fold(open, i64::min);
         let busy = rng.random_range(0.2_f64..1.0);

@@ -106,7 +106,8 @@ impl FeatureTable {
         }
         let ready: Vec<usize> = TableSpan::whole(self.clone()).ready_rows().collect();
         let cut = |share: f64| ready.get((ready.len() as f64 * share).round() as usize).copied().unwrap_or(self.len());
-        let (first, validation, test) = (ready.first().copied().unwrap_or(self.len()), cut(train_share), cut(train_share + validation_share));
+        let (first, validation, test) =
+            (ready.first().copied().unwrap_or(self.len()), cut(train_share), cut(train_share + validation_share));
         let span = |start: usize, end: usize| TableSpan { table: self.clone(), rows: start.min(end)..end };
         let split = Split {
             train: span(first, validation.saturating_sub(TACTICAL_WINDOW)),

@@ -13,7 +13,8 @@ use crate::{
 
 /// Everything stamped with base row `t` or a structure row closed by it, as bits.
 fn bits_of_row(table: &FeatureTable, t: usize) -> Vec<u64> {
-    let mut bits = vec![u64::from(table.structure_row()[t]), u64::from(table.segment()[t]), table.readiness(t) as u64, table.atr()[t].to_bits()];
+    let mut bits =
+        vec![u64::from(table.structure_row()[t]), u64::from(table.segment()[t]), table.readiness(t) as u64, table.atr()[t].to_bits()];
     bits.extend(table.tactical()[t * 7..t * 7 + 7].iter().chain(table.lvn_row(t)).map(|value| u64::from(value.to_bits())));
     bits
 }
@@ -41,7 +42,8 @@ fn stream_equals_batch(series: &BarSeries, config: &FeatureConfig) {
             s += 1;
         }
         let row = rows.base;
-        let mut bits = vec![u64::from(row.structure_row), u64::from(row.segment), row.readiness as u64, row.atr.unwrap_or(f64::NAN).to_bits()];
+        let mut bits =
+            vec![u64::from(row.structure_row), u64::from(row.segment), row.readiness as u64, row.atr.unwrap_or(f64::NAN).to_bits()];
         bits.extend(row.tactical.iter().chain(&row.lvn).map(|value| u64::from(value.to_bits())));
         assert_eq!(bits, bits_of_row(&table, t), "base row {t}");
     }
@@ -84,8 +86,7 @@ fn a_resumed_stream_goes_on_as_if_never_stopped() {
     for (t, bar) in series.bars.iter().enumerate().skip(1_500) {
         let row = stream.push(bar).unwrap().base;
         let found: Vec<u32> = row.tactical.iter().chain(&row.lvn).map(|value| value.to_bits()).collect();
-        let expected: Vec<u32> =
-            whole.tactical()[t * 7..t * 7 + 7].iter().chain(whole.lvn_row(t)).map(|value| value.to_bits()).collect();
+        let expected: Vec<u32> = whole.tactical()[t * 7..t * 7 + 7].iter().chain(whole.lvn_row(t)).map(|value| value.to_bits()).collect();
         assert_eq!((found, row.readiness), (expected, whole.readiness(t)), "row {t}");
     }
 }

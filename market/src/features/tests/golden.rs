@@ -33,7 +33,8 @@ fn committed_sample() -> BarSeries {
     }
     let text = fs::read_to_string(path("sample-5m.csv")).unwrap();
     let bars = text.lines().skip(1).map(|line| {
-        let [minute, open, high, low, close, volume] = line.split(',').map(|field| field.parse::<f64>().unwrap()).collect::<Vec<_>>()[..] else {
+        let [minute, open, high, low, close, volume] = line.split(',').map(|field| field.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
+        else {
             panic!("six fields in {line:?}")
         };
         let ts_open = minute as i64 * MINUTE_NS;

