@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     lines::bounds,
-    results::ShareOfOptimum,
+    results::{PathShare, ShareOfOptimum},
     scale::{self, Unit, linear_ticks, plain},
     svg::{escape, tenth},
 };
@@ -61,7 +61,7 @@ impl HistogramChart {
                 escape(&span)
             );
         }
-        let (ticks, step) = linear_ticks(low, high, ((right - left) / 80.0) as usize);
+        let (ticks, step) = linear_ticks(low, high, ((right - left) / 62.0) as usize);
         for tick in ticks {
             below(&mut out, x(tick), bottom, &self.unit.write(tick, step));
         }
@@ -149,6 +149,21 @@ pub fn share_bar(found: &ShareOfOptimum) -> String {
         Unit::Percent.write(share.estimate, 0.001)
     );
     out + "</svg></figure>"
+}
+
+/// What the share consists of, as a table.
+pub fn share_facts(found: &ShareOfOptimum) -> String {
+    let sum = |value: fn(&PathShare) -> f64| Unit::Percent.write(found.paths.iter().map(value).sum::<f64>(), 0.001);
+    let of_all =
+        |is_so: fn(&PathShare) -> bool| format!("{} of {}", found.paths.iter().filter(|path| is_so(path)).count(), found.paths.len());
+    let rows = [
+        ("Sum of the agent's P&amp;L, fraction of equity", sum(|path| path.agent)),
+        ("Sum of the optimum's", sum(|path| path.optimum)),
+        ("Paths on which the agent gained", of_all(|path| path.agent > 0.0)),
+        ("Paths on which it beat the optimum, by luck", of_all(|path| path.agent > path.optimum)),
+    ];
+    let rows: String = rows.iter().map(|(name, value)| format!("<tr><th>{name}</th><td>{value}</td></tr>")).collect();
+    format!(r#"<table class="facts"><tbody>{rows}</tbody></table>"#)
 }
 
 /// P&L of agent and optimum on every path, joined: one row a path, the smallest optimum at the bottom.
@@ -251,7 +266,7 @@ mod tests {
         let values: Vec<f64> = (0..1000).map(|i| (f64::from(i) - 400.0) * 1e-5).chain([5.0, f64::NAN]).collect();
         let (edges, counts) = bins(&values, 40, 0.005).unwrap();
         assert_eq!(counts.iter().sum::<u64>(), 1001, "all finite ones");
-        assert!(edges.iter().any(|edge| *edge == 0.0), "{edges:?}");
+        assert!(edges.contains(&0.0), "{edges:?}");
         assert!(edges[edges.len() - 1] < 0.01, "one extreme value does not widen it");
         assert!(bins(&[], 10, 0.0).is_none());
         assert_eq!(bins(&[0.0; 5], 10, 0.01).unwrap().1.iter().sum::<u64>(), 5);

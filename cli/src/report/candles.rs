@@ -12,16 +12,57 @@ use super::{
 
 const SIZE: (f64, f64) = (1040.0, 400.0);
 
+/// What stands below the bars.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// Dates and times.
+    Calendar,
+    /// Numbers of bars since the open of the first, where dates mean nothing.
+    Bars {
+        /// Open of the first bar.
+        first_open: i64,
+        /// Length of a bar.
+        interval_ns: i64,
+    },
+}
+
+impl Clock {
+    fn moment(self, ts: i64) -> String {
+        match self {
+            Self::Calendar => scale::moment(ts),
+            Self::Bars { .. } => format!("bar {}", scale::plain(self.number(ts), 1.0)),
+        }
+    }
+
+    fn number(self, ts: i64) -> f64 {
+        match self {
+            Self::Calendar => ts as f64,
+            Self::Bars { first_open, interval_ns } => ts.saturating_sub(first_open) as f64 / interval_ns.max(1) as f64,
+        }
+    }
+
+    fn ticks(self, first: i64, last: i64) -> Vec<(i64, String)> {
+        match self {
+            Self::Calendar => scale::time_ticks(first, last, 9),
+            Self::Bars { first_open, interval_ns } => {
+                let (ticks, step) = scale::linear_ticks(self.number(first), self.number(last), 9);
+                let ts = |tick: f64| first_open.saturating_add((tick * interval_ns as f64) as i64);
+                ticks.into_iter().map(|tick| (ts(tick), scale::plain(tick, step.max(1.0)))).collect()
+            }
+        }
+    }
+}
+
 /// All windows with buttons to choose one; the last is shown first.
-pub fn figures(windows: &[CandleWindow]) -> String {
-    let drawn: Vec<(&CandleWindow, String)> = windows.iter().filter_map(|window| Some((window, figure(window)?))).collect();
+pub fn figures(windows: &[CandleWindow], clock: Clock) -> String {
+    let drawn: Vec<(&CandleWindow, String)> = windows.iter().filter_map(|window| Some((window, figure(window, clock)?))).collect();
+    let names = names(&drawn, clock);
     let mut out = String::new();
     if drawn.len() > 1 {
         out.push_str(r#"<div class="tabs" role="group" aria-label="Window of the test part">"#);
-        for (index, (window, _)) in drawn.iter().enumerate() {
+        for (index, name) in names.iter().enumerate() {
             let pressed = index + 1 == drawn.len();
-            let from = window.bars.first().map_or_else(String::new, |bar| scale::moment(bar.ts_open));
-            let _ = write!(out, r#"<button type="button" data-tab="{index}" aria-pressed="{pressed}">{}</button>"#, escape(&from));
+            let _ = write!(out, r#"<button type="button" data-tab="{index}" aria-pressed="{pressed}">{}</button>"#, escape(name));
         }
         out.push_str("</div>");
     }
@@ -32,10 +73,21 @@ pub fn figures(windows: &[CandleWindow]) -> String {
     out
 }
 
-fn figure(window: &CandleWindow) -> Option<String> {
-    let plot = Plot::of(window)?;
+/// Where each window begins: the date alone where that tells them apart.
+fn names(drawn: &[(&CandleWindow, String)], clock: Clock) -> Vec<String> {
+    let moments = drawn.iter().map(|(window, _)| window.bars.first().map_or_else(String::new, |bar| clock.moment(bar.ts_open)));
+    let full: Vec<String> = moments.collect();
+    let dates: Vec<String> = match clock {
+        Clock::Calendar => full.iter().map(|moment| moment.chars().take(10).collect()).collect(),
+        Clock::Bars { .. } => return full,
+    };
+    if dates.windows(2).all(|pair| pair[0] != pair[1]) { dates } else { full }
+}
+
+fn figure(window: &CandleWindow, clock: Clock) -> Option<String> {
+    let plot = Plot::of(window, clock)?;
     let mut out = format!(
-        r#"<figure class="chart candles"><svg viewBox="0 0 {} {}" role="img" aria-label="{} bars with {} fills">"#,
+        r#"<figure class="chart wide candles"><svg viewBox="0 0 {} {}" role="img" aria-label="{} bars with {} fills">"#,
         SIZE.0,
         SIZE.1,
         window.bars.len(),
@@ -63,17 +115,18 @@ struct Plot {
     high: f64,
     pitch: f64,
     step: f64,
+    clock: Clock,
 }
 
 impl Plot {
-    fn of(window: &CandleWindow) -> Option<Self> {
+    fn of(window: &CandleWindow, clock: Clock) -> Option<Self> {
         let prices = window.bars.iter().flat_map(|bar| [bar.low, bar.high, bar.open, bar.close]);
         let (low, high) = bounds(prices.chain(window.fills.iter().map(|fill| fill.price)))?;
         let pad = ((high - low) * 0.07).max(low.abs() * 1e-6 + f64::MIN_POSITIVE);
         let (low, high) = (low - pad, high + pad);
         let (left, right) = (12.0, SIZE.0 - 76.0);
         let pitch = (right - left) / window.bars.len() as f64;
-        Some(Self { left, right, top: 12.0, bottom: SIZE.1 - 30.0, low, high, pitch, step: scale::nice_step(low, high, 8) })
+        Some(Self { left, right, top: 12.0, bottom: SIZE.1 - 30.0, low, high, pitch, step: scale::nice_step(low, high, 8), clock })
     }
 
     fn x(&self, index: usize) -> f64 {
@@ -123,7 +176,7 @@ impl Plot {
         }
         let (first, last) = (window.bars[0].ts_open, window.bars[window.bars.len() - 1].ts_open);
         let mut free_from = self.left;
-        for (ts, text) in scale::time_ticks(first, last, 9) {
+        for (ts, text) in self.clock.ticks(first, last) {
             // bars stand at equal distances, so a night or a weekend between two of them takes no room
             let index = window.bars.partition_point(|bar| bar.ts_open < ts).min(window.bars.len() - 1);
             let x = self.x(index);
@@ -182,7 +235,7 @@ impl Plot {
             let (x, bar) = (self.x(index), &window.bars[index]);
             let title = fill_text(fill, self.step);
             let price_y = tenth(self.y(fill.price));
-            let (class, tip, base) = if fill.buy { ("buy", self.y(bar.low) + 5.0, 9.0) } else { ("sell", self.y(bar.high) - 5.0, -9.0) };
+            let (class, tip, base) = if fill.buy { ("buy", self.y(bar.low) + 5.0, 11.0) } else { ("sell", self.y(bar.high) - 5.0, -11.0) };
             let _ = write!(
                 out,
                 r#"<g class="{class}"><path class="tickmark" d="M{} {price_y}h{}"/>"#,
@@ -193,7 +246,7 @@ impl Plot {
                 let y = tip + base / 2.0;
                 let _ = write!(out, r#"<path class="cross-mark" d="M{} {}l8 8m0 -8l-8 8"/>"#, tenth(x - 4.0), tenth(y - 4.0));
             } else {
-                let _ = write!(out, r#"<path class="triangle" d="M{} {}l-5 {base}h10z"/>"#, tenth(x), tenth(tip));
+                let _ = write!(out, r#"<path class="triangle" d="M{} {}l-6 {base}h12z"/>"#, tenth(x), tenth(tip));
             }
             let _ = write!(out, "<title>{}</title></g>", escape(&title));
         }
@@ -213,7 +266,7 @@ impl Plot {
         script_json(&serde_json::json!({
             "top": self.top, "bottom": self.bottom,
             "x": (0..window.bars.len()).map(|index| (self.x(index) * 10.0).round() / 10.0).collect::<Vec<_>>(),
-            "at": window.bars.iter().map(|bar| scale::moment(bar.ts_open)).collect::<Vec<_>>(),
+            "at": window.bars.iter().map(|bar| self.clock.moment(bar.ts_open)).collect::<Vec<_>>(),
             "rows": [
                 { "n": "Open", "c": "ink", "v": column(|bar| bar.open) },
                 { "n": "High", "c": "ink", "v": column(|bar| bar.high) },

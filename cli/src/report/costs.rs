@@ -34,8 +34,11 @@ pub fn sweep(input: &ReportInput) -> Option<(String, String)> {
         chart.series.push(series);
     }
     let sentence = match break_even(points) {
-        Some(cost) => format!("The same decisions, charged differently. The agent breaks even at about {} bp a side.", plain(cost, 0.1)),
-        None => "The same decisions, charged differently.".into(),
+        Some(cost) => format!(
+            "Total return of the same decisions, charged differently. The agent breaks even at about {}\u{a0}bp a side.",
+            plain(cost, 0.1)
+        ),
+        None => "Total return of the same decisions, charged differently.".into(),
     };
     Some((sentence, chart.figure()))
 }
@@ -68,7 +71,7 @@ pub fn refusals(input: &ReportInput) -> Option<(String, String)> {
     } else {
         count_bars(&rows, decisions, "Refusals by reason")
     };
-    if !never.is_empty() {
+    if !never.is_empty() && !rows.is_empty() {
         figure.push_str(&format!(r#"<p class="lede">Never: {}.</p>"#, escape(&never.join(", "))));
     }
     Some((sentence, figure))

@@ -3,18 +3,14 @@
 
 use super::{
     input::ReportInput,
-    lines::{Along, LineChart, Look, Series},
+    lines::{Along, Line, LineChart, Look, Series, WIDE},
     scale::Unit,
     strategy::Strategy,
     tables::PathEquity,
 };
 
-/// Width of a chart that takes the whole page.
-pub const WIDE: f64 = 1040.0;
 /// Ratio of the highest to the lowest equity from which heights are drawn logarithmic.
 const LOG_FROM: f64 = 5.0;
-/// Paths drawn one by one.
-const MAX_PATHS: usize = 32;
 
 /// Class of the page's palette.
 pub fn color(strategy: Strategy) -> &'static str {
@@ -32,7 +28,7 @@ pub fn equity(input: &ReportInput) -> String {
     // the agent last, so that it lies on top
     strategies.sort();
     strategies.reverse();
-    let lines: Vec<(Strategy, Vec<(f64, f64)>)> = strategies.into_iter().map(|strategy| (strategy, mean_return(input, strategy))).collect();
+    let lines: Vec<(Strategy, Line)> = strategies.into_iter().map(|strategy| (strategy, mean_return(input, strategy))).collect();
     let all = || lines.iter().flat_map(|(_, line)| line.iter().map(|(_, value)| 1.0 + value));
     let (low, high) = all().fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let log = low > 0.0 && high / low >= LOG_FROM;
@@ -40,7 +36,7 @@ pub fn equity(input: &ReportInput) -> String {
         base_chart(input, (WIDE, 400.0), "Equity of the agent and the baselines", if log { Unit::Multiple } else { Unit::Percent });
     chart.log = log;
     chart.include = vec![if log { 1.0 } else { 0.0 }];
-    let place = |line: Vec<(f64, f64)>| if log { line.into_iter().map(|(x, value)| (x, 1.0 + value)).collect() } else { line };
+    let place = |line: Line| if log { line.into_iter().map(|(x, value)| (x, 1.0 + value)).collect() } else { line };
     chart.series = lines
         .into_iter()
         .map(|(strategy, line)| {
@@ -55,11 +51,12 @@ pub fn equity(input: &ReportInput) -> String {
     chart.figure()
 }
 
-/// Fall from the running peak: the agent filled, buy and hold beside it; on several paths every path, the deepest one strong.
+/// Fall from the running peak: the agent filled, buy and hold beside it; on several paths their mean, the worst of each bar as an area, and
+/// the path that fell deepest.
 pub fn underwater(input: &ReportInput) -> String {
     let mut chart = base_chart(input, (WIDE, 220.0), "Fall from the highest equity so far", Unit::Percent);
     chart.include = vec![0.0];
-    let drawdown = |path: &PathEquity, strategy: Strategy| -> Option<Vec<(f64, f64)>> {
+    let drawdown = |path: &PathEquity, strategy: Strategy| -> Option<Line> {
         let equity = path.curve(strategy)?;
         let mut peak = path.initial_micros;
         let falls = equity.iter().map(|&value| {
@@ -76,35 +73,40 @@ pub fn underwater(input: &ReportInput) -> String {
             series.fill_to = (strategy == Strategy::Agent).then_some(0.0);
             chart.series.push(series);
         }
+        chart.end_values = false;
         return chart.figure();
     }
-    let mut lines: Vec<(u32, Vec<(f64, f64)>)> =
-        input.equity.paths.iter().take(MAX_PATHS).filter_map(|path| Some((path.path, drawdown(path, Strategy::Agent)?))).collect();
-    lines.sort_by(|a, b| deepest(&b.1).total_cmp(&deepest(&a.1)));
-    let num = lines.len();
-    for (index, (path, line)) in lines.into_iter().enumerate() {
-        let is_deepest = index + 1 == num;
-        let label = if is_deepest { format!("Agent, path {path}") } else { String::new() };
-        let mut series = Series::new("agent", label, line, if is_deepest { Look::Strong } else { Look::Faint });
-        series.fill_to = is_deepest.then_some(0.0);
-        chart.series.push(series);
+    let lines: Vec<(u32, Line)> =
+        input.equity.paths.iter().filter_map(|path| Some((path.path, drawdown(path, Strategy::Agent)?))).collect();
+    let len = lines.iter().map(|(_, line)| line.len()).min().unwrap_or(0);
+    let across = |summary: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| -> Line {
+        (0..len).map(|index| (lines[0].1[index].0, summary(&mut lines.iter().map(|(_, line)| line[index].1)))).collect()
+    };
+    let worst = across(&|falls| falls.fold(0.0, f64::min));
+    let mean = across(&|falls| falls.sum::<f64>() / lines.len() as f64);
+    chart.band = Some((worst, (0..len).map(|index| (lines[0].1[index].0, 0.0)).collect()));
+    if let Some((path, line)) = lines.iter().min_by(|a, b| deepest(&a.1).total_cmp(&deepest(&b.1))) {
+        chart.series.push(Series::new("loss", format!("Deepest: path {path}"), line.clone(), Look::Normal));
     }
+    chart.series.push(Series::new("agent", "Mean of the paths", mean, Look::Strong));
+    chart.end_values = false;
     chart.figure()
 }
 
 /// Signed notional over equity of the agent; only where there is one path.
 pub fn exposure(input: &ReportInput) -> Option<String> {
     let [path] = input.equity.paths.as_slice() else { return None };
-    let mut chart = base_chart(input, (WIDE, 120.0), "Exposure of the agent", Unit::Multiple);
+    let mut chart = base_chart(input, (WIDE, 120.0), "Exposure of the agent", Unit::Percent);
     chart.include = vec![0.0];
     // each bar's exposure holds until the next one: steps, not slopes
     let mut steps = Vec::with_capacity(2 * path.ts.len());
     for (index, &exposure) in path.exposure.iter().enumerate() {
         steps.extend([(x_at(input, path, index), exposure), (x_at(input, path, index + 1), exposure)]);
     }
-    let mut series = Series::new("agent", "Exposure", steps, Look::Normal);
+    let mut series = Series::new("agent", "Agent", steps, Look::Normal);
     series.fill_to = Some(0.0);
     chart.series.push(series);
+    chart.end_values = false;
     Some(chart.figure())
 }
 
@@ -131,11 +133,11 @@ fn x_at(input: &ReportInput, path: &PathEquity, index: usize) -> f64 {
     }
 }
 
-fn mean_return(input: &ReportInput, strategy: Strategy) -> Vec<(f64, f64)> {
+fn mean_return(input: &ReportInput, strategy: Strategy) -> Line {
     over_paths(input, strategy, |values| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn quantiles(input: &ReportInput, low: f64, high: f64) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn quantiles(input: &ReportInput, low: f64, high: f64) -> (Line, Line) {
     let at = |share: f64| {
         over_paths(input, Strategy::Agent, move |values| {
             values.sort_by(f64::total_cmp);
@@ -148,7 +150,7 @@ fn quantiles(input: &ReportInput, low: f64, high: f64) -> (Vec<(f64, f64)>, Vec<
 }
 
 /// One number a bar from the returns of all paths, as far as the shortest path reaches.
-fn over_paths(input: &ReportInput, strategy: Strategy, summary: impl Fn(&mut [f64]) -> f64) -> Vec<(f64, f64)> {
+fn over_paths(input: &ReportInput, strategy: Strategy, summary: impl Fn(&mut [f64]) -> f64) -> Line {
     let curves: Vec<(&PathEquity, &[i64])> = input.equity.paths.iter().filter_map(|path| Some((path, path.curve(strategy)?))).collect();
     let Some(first) = curves.first() else { return Vec::new() };
     let len = curves.iter().map(|(_, equity)| equity.len()).min().unwrap_or(0);

@@ -9,8 +9,14 @@ use super::{
 
 /// Points of a line under the pointer.
 const MAX_HOVER_POINTS: usize = 200;
+/// Width of a chart that takes the whole page, and the room for its labels.
+pub const WIDE: f64 = 1040.0;
+const WIDE_MARGIN: f64 = 176.0;
 /// Height of a line of label text.
 const LABEL_GAP: f64 = 15.0;
+
+/// Points rising in x.
+pub type Line = Vec<(f64, f64)>;
 
 /// What runs along the bottom.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +46,7 @@ pub struct Series {
     /// Written at its end; empty for none.
     pub label: String,
     /// Rising in x.
-    pub points: Vec<(f64, f64)>,
+    pub points: Line,
     /// Weight.
     pub look: Look,
     /// Fills the area down (or up) to this height.
@@ -51,7 +57,7 @@ pub struct Series {
 
 impl Series {
     /// A plain line.
-    pub fn new(color: &'static str, label: impl Into<String>, points: Vec<(f64, f64)>, look: Look) -> Self {
+    pub fn new(color: &'static str, label: impl Into<String>, points: Line, look: Look) -> Self {
         Self { color, label: label.into(), points, look, fill_to: None, dots: false }
     }
 }
@@ -61,7 +67,7 @@ impl Series {
 pub struct Level {
     /// Height.
     pub value: f64,
-    /// Text above its left end.
+    /// Text at its right end.
     pub label: String,
     /// Class of the page's palette.
     pub color: &'static str,
@@ -89,7 +95,7 @@ pub struct LineChart {
     /// Thresholds.
     pub levels: Vec<Level>,
     /// Lower and upper edge of an area behind the lines.
-    pub band: Option<(Vec<(f64, f64)>, Vec<(f64, f64)>)>,
+    pub band: Option<(Line, Line)>,
     /// Values at the right ends.
     pub end_values: bool,
 }
@@ -116,21 +122,21 @@ impl LineChart {
     pub fn figure(&self) -> String {
         let Some(frame) = Frame::of(self) else { return r#"<p class="none">No values to draw.</p>"#.into() };
         let (width, height) = self.size;
-        let mut out =
-            format!(r#"<figure class="chart"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{}">"#, escape(&self.description));
+        let wide = if width >= WIDE { " wide" } else { "" };
+        let mut out = format!(
+            r#"<figure class="chart{wide}"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{}">"#,
+            escape(&self.description)
+        );
         let step = self.draw_axes(&frame, &mut out);
         self.draw_band(&frame, &mut out);
         for level in &self.levels {
             let y = tenth(frame.y(level.value));
             let _ = write!(
                 out,
-                r#"<line class="level s-{0}" x1="{1}" x2="{2}" y1="{y}" y2="{y}"/><text class="level-text f-{0}" x="{3}" y="{4}">{5}</text>"#,
+                r#"<line class="level s-{}" x1="{}" x2="{}" y1="{y}" y2="{y}"/>"#,
                 level.color,
                 tenth(frame.left),
                 tenth(frame.right),
-                tenth(frame.left + 6.0),
-                tenth(frame.y(level.value) - 4.0),
-                escape(&level.label)
             );
         }
         for series in &self.series {
@@ -144,14 +150,14 @@ impl LineChart {
 
     /// Grid, ticks and axis titles; returns the step between heights, which says how exact numbers are written.
     fn draw_axes(&self, frame: &Frame, out: &mut String) -> f64 {
-        let max_ticks = ((frame.bottom - frame.top) / 38.0).clamp(2.0, 9.0) as usize;
+        let max_ticks = ((frame.bottom - frame.top) / 38.0).clamp(3.0, 9.0) as usize;
         let (low, high) = frame.heights;
         let (ticks, step) =
-            if self.log { (scale::log_ticks(low, high, max_ticks), low.min(0.1)) } else { scale::linear_ticks(low, high, max_ticks) };
+            if self.log { (scale::log_ticks(low, high, max_ticks), 1.0) } else { scale::linear_ticks(low, high, max_ticks) };
         for tick in ticks {
             let y = tenth(frame.y(tick));
             let class = if tick == 0.0 && !self.log { "zero" } else { "grid" };
-            let text = self.unit.write(tick, if self.log { tick.min(1.0) } else { step });
+            let text = self.unit.write(tick, if self.log { scale::last_digit(tick) } else { step });
             let (left, right) = (tenth(frame.left), tenth(frame.right));
             let text_x = tenth(frame.left - 8.0);
             let _ = write!(
@@ -178,7 +184,8 @@ impl LineChart {
     }
 
     fn along_ticks(&self, frame: &Frame) -> Vec<(f64, String)> {
-        let max_ticks = ((frame.right - frame.left) / 95.0).clamp(2.0, 10.0) as usize;
+        let room = if self.along == Along::Time { 95.0 } else { 58.0 };
+        let max_ticks = ((frame.right - frame.left) / room).clamp(2.0, 10.0) as usize;
         let (low, high) = frame.along;
         match self.along {
             Along::Time => {
@@ -200,31 +207,32 @@ impl LineChart {
         let _ = write!(out, r#"<polygon class="band" points="{}"/>"#, points(&edge));
     }
 
+    /// Names at the right ends of lines and thresholds, pushed apart.
     fn draw_labels(&self, frame: &Frame, step: f64, out: &mut String) {
-        let labelled: Vec<&Series> = self.series.iter().filter(|series| !series.label.is_empty()).collect();
-        let ends: Vec<(f64, f64)> =
-            labelled.iter().filter_map(|series| series.points.iter().rfind(|(_, y)| y.is_finite()).copied()).collect();
-        if ends.len() < labelled.len() {
-            return;
-        }
-        let wanted: Vec<f64> = ends.iter().map(|(_, y)| frame.y(*y)).collect();
-        let placed = spread(&wanted, LABEL_GAP, frame.top + 4.0, frame.bottom - 2.0);
-        for ((series, (x, value)), (wanted, y)) in labelled.iter().zip(&ends).zip(wanted.iter().zip(placed)) {
-            let end_x = frame.x(*x);
+        // (colour, strong, text, end of the line)
+        let mut labels: Vec<(&str, bool, String, (f64, f64))> = Vec::new();
+        for series in self.series.iter().filter(|series| !series.label.is_empty()) {
+            let Some((x, value)) = series.points.iter().rfind(|(_, y)| y.is_finite()) else { continue };
             let text =
-                if self.end_values { format!("{} {}", series.label, self.unit.write(*value, step / 10.0)) } else { series.label.clone() };
+                if self.end_values { format!("{} {}", series.label, self.unit.write(*value, step / 100.0)) } else { series.label.clone() };
+            labels.push((series.color, series.look == Look::Strong, text, (frame.x(*x), frame.y(*value))));
+        }
+        labels.extend(self.levels.iter().map(|level| (level.color, false, level.label.clone(), (frame.right, frame.y(level.value)))));
+        let wanted: Vec<f64> = labels.iter().map(|label| label.3.1).collect();
+        let placed = spread(&wanted, LABEL_GAP, frame.top + 4.0, frame.bottom - 2.0);
+        for ((color, strong, text, (x, wanted)), y) in labels.into_iter().zip(placed) {
             let _ = write!(
                 out,
-                r#"<polyline class="lead s-{0}" points="{1},{2} {3},{2} {4},{5}"/><text class="label f-{0}{6}" x="{7}" y="{5}" dy="4">{8}</text>"#,
-                series.color,
-                tenth(end_x + 2.0),
-                tenth(*wanted),
+                r#"<polyline class="lead s-{color}" points="{},{} {},{} {},{y}"/><text class="label f-{color}{}" x="{}" y="{y}" dy="4">{}</text>"#,
+                tenth(x + 2.0),
+                tenth(wanted),
                 tenth(frame.right + 6.0),
+                tenth(wanted),
                 tenth(frame.right + 12.0),
-                tenth(y),
-                if series.look == Look::Strong { " strong" } else { "" },
+                if strong { " strong" } else { "" },
                 tenth(frame.right + 15.0),
-                escape(&text)
+                escape(&text),
+                y = tenth(y),
             );
         }
     }
@@ -250,7 +258,7 @@ impl LineChart {
             .map(|series| {
                 let value = |x: &f64| {
                     let index = series.points.partition_point(|point| point.0 <= *x).saturating_sub(1);
-                    self.unit.write(series.points[index].1, step / 10.0)
+                    self.unit.write(series.points[index].1, step / 100.0)
                 };
                 serde_json::json!({ "n": series.label, "c": series.color, "v": picked.iter().map(value).collect::<Vec<_>>() })
             })
@@ -328,8 +336,11 @@ impl Frame {
         }
         let (width, height) = chart.size;
         let characters = |series: &Series| series.label.chars().count() + if chart.end_values { 9 } else { 0 };
-        let longest = chart.series.iter().filter(|series| !series.label.is_empty()).map(characters).max();
-        let right = width - longest.map_or(14.0, |longest| 22.0 + 6.6 * longest as f64);
+        let labels = chart.series.iter().filter(|series| !series.label.is_empty()).map(characters);
+        let longest = labels.chain(chart.levels.iter().map(|level| level.label.chars().count())).max();
+        let margin = longest.map_or(14.0, |longest| 22.0 + 6.9 * longest as f64);
+        // charts below one another begin and end at the same place
+        let right = width - if width >= WIDE { margin.max(WIDE_MARGIN) } else { margin };
         let bottom = height - if chart.along_title.is_empty() { 26.0 } else { 42.0 };
         Some(Self { left: 62.0, right, top: 10.0, bottom, along: (x_low, x_high), heights: (low, high), log: chart.log })
     }

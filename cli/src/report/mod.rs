@@ -14,6 +14,7 @@ mod strategy;
 mod summary;
 mod svg;
 mod tables;
+mod trades;
 mod training;
 mod window;
 
@@ -69,7 +70,7 @@ pub fn page(input: &ReportInput) -> String {
     let _ = write!(out, "<details><summary>Resolved configuration</summary><pre>{}</pre></details>", escape(&input.config));
     let _ = write!(
         out,
-        "<footer>Drawn by grandmodel {} from the files of this folder alone. A simulated account on past or invented prices says nothing certain about any other.</footer></main><script>{}</script></body></html>\n",
+        "<footer>Drawn by grandmodel {} from the files of this folder alone. A simulated account on past or invented prices says nothing certain about any other.</footer></main><script>{}</script></body></html>",
         env!("CARGO_PKG_VERSION"),
         include_str!("page.js")
     );
@@ -80,17 +81,17 @@ fn performance(input: &ReportInput, out: &mut String) {
     let several = input.equity.paths.len();
     let lede = if several > 1 {
         format!(
-            "Return since the start, net of costs: mean of {several} held-out paths, bar by bar. The band holds 80 % of the agent's paths."
+            "Return since the start, net of costs: mean of {several} held-out paths, bar by bar. The band holds 80\u{a0}% of the agent's paths."
         )
     } else {
         "Return since the start, net of costs.".into()
     };
     section(out, "Equity", &lede, &curves::equity(input));
     if let Some(exposure) = curves::exposure(input) {
-        let _ = write!(out, "<h3>Exposure, times equity</h3>{exposure}");
+        let _ = write!(out, r#"<h3 class="sub">Exposure, share of equity</h3>{exposure}"#);
     }
     let lede = if several > 1 {
-        "Fall from the highest equity so far, every path; the deepest one in full."
+        "Fall of the agent from its highest equity so far; the area ends at the worst path of each bar."
     } else {
         "Fall from the highest equity so far."
     };
@@ -100,14 +101,19 @@ fn performance(input: &ReportInput, out: &mut String) {
 fn shares(input: &ReportInput, out: &mut String) {
     let Some(found) = &input.stats.share_of_optimum else { return };
     let lede = format!(
-        "Sum of the agent's P&L over sum of the optimum's, through the same venue; 95 % interval by bootstrap over {}paths.",
+        "Sum of the agent's P&L over sum of the optimum's, through the same venue; 95\u{a0}% interval by bootstrap over {}paths.",
         if found.num_seeds > 1 { "seeds and " } else { "" }
     );
     section(
         out,
         "Share of the known optimum",
         &escape(&lede),
-        &format!(r#"<div class="two"><div>{}</div><div>{}</div></div>"#, bars::share_bar(found), bars::path_pairs(found)),
+        &format!(
+            r#"<div class="two"><div>{}{}</div><div>{}</div></div>"#,
+            bars::share_bar(found),
+            bars::share_facts(found),
+            bars::path_pairs(found)
+        ),
     );
 }
 
@@ -121,14 +127,22 @@ fn returns(input: &ReportInput, out: &mut String) {
 }
 
 fn decisions(input: &ReportInput, out: &mut String) {
-    if !input.candles.windows.is_empty() {
+    if let Some(window) = input.candles.windows.last() {
+        let interval_ns = input.stats.setup.interval_ns;
+        let start = input.equity.paths.iter().find(|path| path.path == window.path).and_then(|path| path.ts.first());
+        let first_open = start.copied().unwrap_or(0).saturating_sub(interval_ns);
+        let clock = if curves::counts_bars(input) { candles::Clock::Bars { first_open, interval_ns } } else { candles::Clock::Calendar };
+        let lede = if input.equity.paths.len() > 1 {
+            format!("The last trades of path {}.", window.path)
+        } else {
+            "Windows of the test part that end with recent trades.".into()
+        };
         let key = r#"<p class="key"><i class="b">▲ bought</i><i class="s">▼ sold</i><i>✕ stopped out or liquidated</i><i class="b">shaded: long</i><i class="s">shaded: short</i><i class="s">- - resting stop</i><i>hollow candle: close above open</i></p>"#;
-        section(
-            out,
-            "Bars with fills",
-            "Windows of the test part that end with recent trades.",
-            &format!("{}{key}", candles::figures(&input.candles.windows)),
-        );
+        section(out, "Bars with fills", &lede, &format!("{}{key}", candles::figures(&input.candles.windows, clock)));
+    }
+    if let Some((table, histogram)) = trades::summary(input) {
+        let body = format!(r#"<div class="two"><div>{table}</div><div>{histogram}</div></div>"#);
+        section(out, "Trades", "Round trips of the agent, from flat to flat or to the other side.", &body);
     }
     let left = costs::refusals(input).map_or_else(String::new, |(lede, figure)| part("Refusals", &escape(&lede), &figure));
     let right =
@@ -159,3 +173,6 @@ fn part(title: &str, lede: &str, body: &str) -> String {
     let lede = if lede.is_empty() { String::new() } else { format!(r#"<p class="lede">{lede}</p>"#) };
     format!("<div><h2>{title}</h2>{lede}{body}</div>")
 }
+
+#[cfg(test)]
+mod tests;

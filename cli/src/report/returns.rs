@@ -96,7 +96,7 @@ fn heat_cell(value: f64, largest: f64, class: &str) -> String {
 
 /// `1.2`, `−0.04`: per cent without its sign, two digits that matter.
 fn percent(value: f64) -> String {
-    plain(value * 100.0, if value.abs() < 0.1 { 0.01 } else { 0.1 })
+    plain(value * 100.0, if value.abs() < 0.099_95 { 0.01 } else { 0.1 })
 }
 
 /// Daily returns of the agent where there are enough days, returns of bars in a position elsewhere.
@@ -122,7 +122,7 @@ pub fn histogram(input: &ReportInput) -> (String, String) {
     };
     let wins = values.iter().filter(|value| **value > 0.0).count() as f64 / values.len() as f64;
     let lede = format!(
-        "{} {name}; {} % of them gains. The outermost bars hold what lies beyond the 0.2 % and 99.8 % quantiles.",
+        "{} {name}; {}\u{a0}% of them gains. The outermost bars hold what lies beyond the 0.2\u{a0}% and 99.8\u{a0}% quantiles.",
         plain(values.len() as f64, 1.0),
         plain(wins * 100.0, 0.1)
     );

@@ -14,13 +14,19 @@ pub enum Unit {
     Suffix(&'static str),
     /// A factor: `2.5x`.
     Multiple,
+    /// A large count: `1.5 M`.
+    Steps,
 }
 
 impl Unit {
     /// The number with as many decimals as tell neighbours `step` apart.
     pub fn write(self, value: f64, step: f64) -> String {
         let (scaled, step, suffix) = match self {
-            Self::Percent => (value * 100.0, step * 100.0, " %"),
+            // no line ends between a number and its sign
+            Self::Percent => (value * 100.0, step * 100.0, "\u{a0}%"),
+            Self::Steps if step >= 1e6 || value.abs() >= 1e6 => (value / 1e6, step / 1e6, "\u{a0}M"),
+            Self::Steps if value.abs() >= 1e4 => (value / 1e3, step / 1e3, "\u{a0}k"),
+            Self::Steps => (value, step, ""),
             Self::Suffix(suffix) => (value, step, suffix),
             Self::Multiple => (value, step, "×"),
         };
@@ -33,7 +39,7 @@ pub fn plain(value: f64, step: f64) -> String {
     if !value.is_finite() {
         return "n/a".into();
     }
-    if value != 0.0 && (value.abs() >= 1e9 || step.abs() < 1e-5 || value.abs() < 1e-6 && step.abs() < 1e-4) {
+    if value != 0.0 && (value.abs() >= 1e9 || value.abs() < 1e-4 && step.abs() < 1e-5) {
         return format!("{value:.1e}").replace('-', "−");
     }
     let decimals = if step > 0.0 { (-(step + step * 1e-9).log10()).ceil().clamp(0.0, 6.0) as usize } else { 2 };
@@ -52,6 +58,15 @@ pub fn plain(value: f64, step: f64) -> String {
         out.push_str(rest);
     }
     out
+}
+
+/// A number with three digits that matter.
+pub fn significant(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if (1e-4..1e9).contains(&size) => plain(value, 10_f64.powf(size.log10().floor() - 2.0).min(1.0)),
+        _ => plain(value, 0.0),
+    }
 }
 
 /// A step of 1, 2 or 5 times a power of ten that cuts a range into at most `max_ticks` pieces.
@@ -73,15 +88,24 @@ pub fn linear_ticks(low: f64, high: f64, max_ticks: usize) -> (Vec<f64>, f64) {
     (ticks, step)
 }
 
-/// 1, 2, 5 times powers of ten within `[low, high]`, thinned to powers of ten when there are too many. Both bounds above 0.
+/// Round numbers within `[low, high]`: as many of 1, 1.2, 1.5, 2 ... times powers of ten as fit, at least the powers of ten. Both bounds
+/// above 0.
 pub fn log_ticks(low: f64, high: f64, max_ticks: usize) -> Vec<f64> {
     let (from, to) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let within = |factors: &[f64]| -> Vec<f64> {
         let all = (from..=to).take(MAX_TICKS).flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)));
         all.filter(|tick| *tick >= low * (1.0 - 1e-9) && *tick <= high * (1.0 + 1e-9)).collect()
     };
-    let fine = within(&[1.0, 2.0, 5.0]);
-    if fine.len() <= max_ticks { fine } else { within(&[1.0]) }
+    let choices: [&[f64]; 4] =
+        [&[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0], &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0]];
+    choices.into_iter().map(within).find(|ticks| ticks.len() <= max_ticks).unwrap_or_else(|| within(&[1.0]))
+}
+
+/// Place of the last digit of a tick of [`log_ticks`], which has at most two that matter: 0.1 for 2.5, 1 for 30.
+pub fn last_digit(tick: f64) -> f64 {
+    let power = 10_f64.powf((tick.abs() * (1.0 + 1e-9)).log10().floor());
+    let mantissa = tick / power;
+    if (mantissa - mantissa.round()).abs() < 1e-6 { power } else { power / 10.0 }
 }
 
 const SECOND: i64 = 1_000_000_000;
@@ -198,19 +222,23 @@ mod tests {
 
     #[test]
     fn logarithms_have_the_same_steps() {
-        assert_eq!(log_ticks(0.8, 12.0, 8), [1.0, 2.0, 5.0, 10.0]);
+        assert_eq!(log_ticks(0.8, 12.0, 8), [1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0]);
+        assert_eq!(log_ticks(0.8, 12.0, 5), [1.0, 2.0, 5.0, 10.0]);
+        assert_eq!([0.15, 0.2, 1.0, 2.5, 30.0].map(|tick| plain(tick, last_digit(tick))), ["0.15", "0.2", "1", "2.5", "30"]);
         assert_eq!(log_ticks(1.0, 1e6, 8), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
     }
 
     #[test]
     fn numbers_show_what_their_step_needs() {
-        assert_eq!(Unit::Percent.write(0.0525, 0.005), "5.3 %");
-        assert_eq!(Unit::Percent.write(-0.2, 0.1), "−20 %");
+        assert_eq!(Unit::Percent.write(0.053, 0.005), "5.3\u{a0}%");
+        assert_eq!(Unit::Percent.write(-0.2, 0.1), "−20\u{a0}%");
         assert_eq!(Unit::Suffix(" bp").write(2.5, 0.5), "2.5 bp");
         assert_eq!(Unit::Multiple.write(2.0, 1.0), "2×");
         assert_eq!(plain(1234567.0, 1.0), "1,234,567");
         assert_eq!(plain(-0.0001, 0.01), "0.00", "no minus zero");
         assert_eq!(plain(3e-7, 1e-7), "3.0e−7");
+        assert_eq!(Unit::Steps.write(200_000.0, 100_000.0), "200\u{a0}k");
+        assert_eq!([3314.2, 0.067_04, -0.000_01, 0.0, 12.345].map(significant), ["3,314", "0.0670", "−1.0e−5", "0", "12.3"]);
         assert_eq!(plain(f64::NAN, 1.0), "n/a");
     }
 

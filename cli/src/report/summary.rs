@@ -59,7 +59,7 @@ fn verdict(input: &ReportInput) -> String {
         let share = found.share;
         let _ = write!(
             out,
-            ": {} of the known optimum (95 % interval {} to {})",
+            ": {} of the known optimum (95\u{a0}% interval {} to {})",
             percent(share.estimate),
             percent(share.low),
             percent(share.high)
@@ -92,8 +92,9 @@ fn tiles(input: &ReportInput) -> String {
         ));
     }
     if stats.setup.annualised {
-        let interval =
-            agent.sharpe_interval.map_or_else(String::new, |found| format!(", {} to {}", plain(found.low, 0.1), plain(found.high, 0.1)));
+        let interval = agent
+            .sharpe_interval
+            .map_or_else(String::new, |found| format!(", {} to {} (95\u{a0}%)", plain(found.low, 0.1), plain(found.high, 0.1)));
         let sharpe = agent.sharpe.map_or_else(
             || ("n/a".into(), "Sharpe ratio, below 30 days".into()),
             |sharpe| (plain(sharpe, 0.01), format!("Sharpe ratio{interval}")),
@@ -125,11 +126,7 @@ fn facts(input: &ReportInput) -> Vec<(&'static str, String)> {
     let span = |span: &SpanStated| {
         let bars = format!("{} bars", count(span.num_bars));
         let paths = if span.num_paths > 1 { format!(" on {} paths", span.num_paths) } else { String::new() };
-        if setup.synthetic {
-            format!("{bars}{paths}")
-        } else {
-            format!("{} to {}, {bars}", scale::moment(span.from_ts), scale::moment(span.to_ts))
-        }
+        if setup.synthetic { format!("{bars}{paths}") } else { format!("{} to {}, {bars}", unbroken(span.from_ts), unbroken(span.to_ts)) }
     };
     let machine = &manifest.machine;
     let year = if setup.annualised {
@@ -180,13 +177,24 @@ pub fn table(input: &ReportInput) -> String {
         }
     }
     let per_bar = stats.setup.test.num_bars / u64::from(stats.setup.test.num_paths.max(1));
-    let columns: Vec<Column> = COLUMNS.into_iter().filter(|column| rows.iter().any(|row| (column.1)(&row.2, per_bar).is_some())).collect();
+    // an annual figure says it better where there are years
+    let per_bar = if stats.setup.annualised { 0 } else { per_bar };
+    let more: Vec<(Strategy, &str, Performance)> = rows
+        .iter()
+        .filter(|row| MORE_COLUMNS.iter().any(|column| (column.1)(&row.2, per_bar).is_some()) && row.0 != Strategy::Flat)
+        .map(|row| (row.0, "", row.2))
+        .collect();
+    format!(r#"{}<h3 class="sub">More figures</h3>{}"#, rows_of(&rows, &COLUMNS, per_bar), rows_of(&more, &MORE_COLUMNS, per_bar))
+}
+
+fn rows_of(rows: &[(Strategy, &str, Performance)], columns: &[Column], per_bar: u64) -> String {
+    let columns: Vec<&Column> = columns.iter().filter(|column| rows.iter().any(|row| (column.1)(&row.2, per_bar).is_some())).collect();
     let mut out = String::from(r#"<div class="scroll"><table><thead><tr><th></th>"#);
     for (name, _) in &columns {
         let _ = write!(out, "<th>{name}</th>");
     }
     out.push_str("</tr></thead><tbody>");
-    for (strategy, detail, performance) in &rows {
+    for (strategy, detail, performance) in rows {
         let class = if *strategy == Strategy::Agent { r#" class="agent""# } else { "" };
         let detail = if detail.is_empty() { String::new() } else { format!(r#"<span class="detail">{}</span>"#, escape(detail)) };
         let _ = write!(out, r#"<tr{class}><th><span class="swatch c-{}"></span>{}{detail}</th>"#, color(*strategy), strategy.label());
@@ -202,27 +210,39 @@ pub fn table(input: &ReportInput) -> String {
 
 type Column = (&'static str, fn(&Performance, u64) -> Option<String>);
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 11] = [
     ("Return", |found, _| Some(signed_percent(found.total_return))),
-    ("a bar, bp", |found, bars| (bars > 0).then(|| plain(found.total_return / bars as f64 * 1e4, 0.001))),
-    ("a year", |found, _| found.annual_return.map(signed_percent)),
+    ("bp a bar", |found, bars| (bars > 0).then(|| plain(found.total_return / bars as f64 * 1e4, 0.001))),
+    ("Return a year", |found, _| found.annual_return.map(signed_percent)),
     ("Volatility", |found, _| found.annual_volatility.map(percent)),
     ("Sharpe", |found, _| found.sharpe.map(|value| plain(value, 0.01))),
-    ("Sortino", |found, _| found.sortino.map(|value| plain(value, 0.01))),
-    ("Calmar", |found, _| found.calmar.map(|value| plain(value, 0.01))),
     ("Drawdown", |found, _| found.max_drawdown.map(percent)),
-    ("VaR 5 %", |found, _| found.value_at_risk.map(percent)),
     ("Trades", |found, _| found.num_trades.map(count)),
     ("Won", |found, _| found.win_rate.map(percent)),
-    ("Profit factor", |found, _| found.profit_factor.map(|value| plain(value, 0.01))),
     ("Exposure", |found, _| found.exposure.map(|value| plain(value, 0.01))),
     ("Turnover", |found, _| found.turnover.map(|value| plain(value, 1.0))),
     ("Costs", |found, _| found.fees_paid.map(|fees| plain(fees + found.financing_paid.unwrap_or(0.0), 1.0))),
 ];
 
+const MORE_COLUMNS: [Column; 11] = [
+    ("Sharpe, 95\u{a0}%", |found, _| {
+        found.sharpe_interval.map(|interval| format!("{} to {}", plain(interval.low, 0.01), plain(interval.high, 0.01)))
+    }),
+    ("Sortino", |found, _| found.sortino.map(|value| plain(value, 0.01))),
+    ("Calmar", |found, _| found.calmar.map(|value| plain(value, 0.01))),
+    ("VaR 5\u{a0}%", |found, _| found.value_at_risk.map(percent)),
+    ("CVaR 5\u{a0}%", |found, _| found.conditional_value_at_risk.map(percent)),
+    ("Longest drawdown, bars", |found, _| found.max_drawdown_bars.map(count)),
+    ("Profit factor", |found, _| found.profit_factor.map(|value| plain(value, 0.01))),
+    ("P&amp;L a trade", |found, _| found.expectancy.map(|value| plain(value, 0.01))),
+    ("Bars a trade", |found, _| found.bars_held.map(|value| plain(value, 0.1))),
+    ("Fees", |found, _| found.fees_paid.map(|value| plain(value, 1.0))),
+    ("Holding costs", |found, _| found.financing_paid.map(|value| plain(value, 1.0))),
+];
+
 fn random_detail(random: &RandomRuns) -> String {
     format!(
-        "{} runs with the agent's trades and holding times; 90 % between {} and {}; the agent beats {}",
+        "{} runs with the agent's trades and holding times; 90\u{a0}% between {} and {}; the agent beats {}",
         count(random.num_runs.into()),
         signed_percent(random.low_return),
         signed_percent(random.high_return),
@@ -231,7 +251,7 @@ fn random_detail(random: &RandomRuns) -> String {
 }
 
 fn percent(value: f64) -> String {
-    format!("{} %", plain(value * 100.0, if value.abs() < 0.1 { 0.01 } else { 0.1 }))
+    format!("{}\u{a0}%", plain(value * 100.0, if value.abs() < 0.099_95 { 0.01 } else { 0.1 }))
 }
 
 fn signed_percent(value: f64) -> String {
@@ -251,6 +271,11 @@ fn money(value: f64, currency: &str) -> String {
 fn short_hash(hash: &str) -> String {
     let (hash, dirty) = hash.strip_suffix("-dirty").map_or((hash, ""), |hash| (hash, ", with uncommitted changes"));
     format!("{}{dirty}", hash.chars().take(12).collect::<String>())
+}
+
+/// A moment that no line ends within.
+fn unbroken(ts: i64) -> String {
+    scale::moment(ts).replace('-', "\u{2011}").replace(' ', "\u{a0}")
 }
 
 fn or_unknown(text: &str) -> &str {

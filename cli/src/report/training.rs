@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{
-    curves::WIDE,
     input::{MetricsRecord, ReportInput},
-    lines::{Along, Level, LineChart, Look, Series},
+    lines::{Along, Level, LineChart, Look, Series, WIDE},
     scale::{self, Unit},
     svg::escape,
 };
@@ -50,7 +49,7 @@ fn panel(metrics: &[MetricsRecord], name: &str, title: &str, unit: Unit) -> Opti
     let line: Vec<(f64, f64)> = metrics.iter().filter_map(|record| Some((record.step as f64, record.get(name)?))).collect();
     let last = *line.last()?;
     let lost = metrics.iter().filter(|record| record.values.get(name).is_some_and(|value| !value.is_finite())).count();
-    let mut chart = LineChart::new((336.0, 176.0), format!("{title} over training steps"), Along::Number(Unit::Suffix("")), unit);
+    let mut chart = LineChart::new((336.0, 176.0), format!("{title} over training steps"), Along::Number(Unit::Steps), unit);
     chart.end_values = false;
     let (low, high) = super::lines::bounds(line.iter().map(|point| point.1))?;
     if low >= 0.0 && low < 0.6 * high {
@@ -58,14 +57,13 @@ fn panel(metrics: &[MetricsRecord], name: &str, title: &str, unit: Unit) -> Opti
     }
     let many = line.len() > SMOOTH_FROM;
     if many {
-        let mut series = Series::new("agent", "", line.clone(), Look::Faint);
-        series.color = "agent";
-        chart.series.push(series);
+        chart.series.push(Series::new("agent", "", line.clone(), Look::Faint));
     }
     let shown = if many { running_mean(&line, line.len() / 30) } else { line };
     chart.series.push(Series::new("agent", "", shown, Look::Normal));
-    let step = scale::nice_step(low, high, 100);
-    let mut out = format!(r#"<div class="panel"><h3>{}<span>{}</span></h3>{}"#, escape(title), unit.write(last.1, step), chart.figure());
+    let last_value =
+        if unit == Unit::Percent { format!("{}\u{a0}%", scale::significant(last.1 * 100.0)) } else { scale::significant(last.1) };
+    let mut out = format!(r#"<div class="panel"><h3>{}<span>{}</span></h3>{}"#, escape(title), last_value, chart.figure());
     if lost > 0 {
         let _ = write!(out, r#"<p class="none">{lost} records were not finite.</p>"#);
     }
