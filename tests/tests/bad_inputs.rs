@@ -58,7 +58,11 @@ fn files_of_bars() {
     let cases: [(&str, Vec<u8>, &[&str]); 8] = [
         ("empty.csv", Vec::new(), &["empty.csv", "expected"]),
         ("binary.csv", (0..4096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect(), &["binary.csv", "expected"]),
-        ("no-close.csv", b"timestamp,open,high,low,volume\n2024-01-01 00:00:00,1,2,0.5,3\n2024-01-01 00:05:00,1,2,0.5,3\n".to_vec(), &["no-close.csv", "close", "volume"]),
+        (
+            "no-close.csv",
+            b"timestamp,open,high,low,volume\n2024-01-01 00:00:00,1,2,0.5,3\n2024-01-01 00:05:00,1,2,0.5,3\n".to_vec(),
+            &["no-close.csv", "close", "volume"],
+        ),
         ("nan.csv", with_line(3, "2024-01-01 00:05:00,100.5,NaN,100.0,101.0,12"), &["nan.csv", "line 3", "high"]),
         ("crossed.csv", with_line(3, "2024-01-01 00:05:00,100.5,99.0,100.0,101.0,12"), &["crossed.csv", "line 3", "99"]),
         ("negative.csv", with_line(4, "2024-01-01 00:10:00,101.0,101.5,-100.5,101.0,9"), &["negative.csv", "line 4", "-100.5"]),
@@ -204,7 +208,8 @@ fn a_disk_that_is_full() {
     assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
     assert!(finished.stderr.contains("checkpoints") && finished.stderr.contains("safetensors"), "{}", finished.stderr);
     for run in entries(&runs) {
-        let whole = |path: &&PathBuf| path.join("manifest.json").is_file() && !path.file_name().expect("a name").to_string_lossy().starts_with('.');
+        let whole =
+            |path: &&PathBuf| path.join("manifest.json").is_file() && !path.file_name().expect("a name").to_string_lossy().starts_with('.');
         assert_eq!(0, entries(&run.join("checkpoints")).iter().filter(whole).count());
     }
 }

@@ -68,7 +68,9 @@ fn low_floors_know_neither_tensors_nor_actors_that_are_not_theirs() {
 
 /// Whether a line of code, not of documentation, names a crate or a type.
 fn names(text: &str, wanted: &[&str]) -> Option<usize> {
-    text.lines().position(|line| !line.trim_start().starts_with("//") && wanted.iter().any(|word| line.contains(word))).map(|index| index + 1)
+    text.lines()
+        .position(|line| !line.trim_start().starts_with("//") && wanted.iter().any(|word| line.contains(word)))
+        .map(|index| index + 1)
 }
 
 #[test]
@@ -91,7 +93,12 @@ fn one_place_names_the_backends_of_burn() {
     let may = |name: &str| name == "embedders/src/device.rs" || name.starts_with("embedders/src/ops/") || name == "embedders/src/ops.rs";
     for file in rust_files().into_iter().filter(|file| !may(&file.name) && file.name != "tests/tests/floors.rs") {
         let found = names(&file.text(), &["burn::backend", "DispatchDevice", "burn_flex", "burn::Dispatch"]);
-        assert!(found.is_none(), "{}:{} names a backend; embedders/src/device.rs gives Infer, Train and Device", file.name, found.unwrap_or(0));
+        assert!(
+            found.is_none(),
+            "{}:{} names a backend; embedders/src/device.rs gives Infer, Train and Device",
+            file.name,
+            found.unwrap_or(0)
+        );
     }
 }
 

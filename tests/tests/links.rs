@@ -15,7 +15,9 @@ fn targets(text: &str) -> Vec<String> {
 fn named_files(text: &str) -> Vec<String> {
     let prose: String = text.split("```").step_by(2).collect();
     let looks_like = |word: &&str| {
-        word.contains('/') && [".rs", ".toml", ".md", ".py"].iter().any(|end| word.ends_with(end)) && !word.contains(['*', '<', ' ', '{', '$'])
+        word.contains('/')
+            && [".rs", ".toml", ".md", ".py"].iter().any(|end| word.ends_with(end))
+            && !word.contains(['*', '<', ' ', '{', '$'])
     };
     prose.split('`').skip(1).step_by(2).filter(looks_like).map(str::to_owned).collect()
 }
@@ -35,7 +37,8 @@ fn links_lead_somewhere() {
         let folder = root().join(&name).parent().expect("a file lies in a folder").to_path_buf();
         for target in targets(&text) {
             let path = target.split('#').next().unwrap_or_default();
-            let elsewhere = target.starts_with("http://") || target.starts_with("https://") || target.starts_with("mailto:") || path.is_empty();
+            let elsewhere =
+                target.starts_with("http://") || target.starts_with("https://") || target.starts_with("mailto:") || path.is_empty();
             if !elsewhere && !folder.join(path).exists() {
                 broken.push(format!("{name}: ({target})"));
             }

@@ -54,10 +54,13 @@ fn the_table_lists_every_message_and_no_other() {
     for (name, (room, reply)) in &code {
         match document.get(name) {
             None => problems.push(format!("{name} is missing: | `{name}` | {room} | ? | ? | `{reply}` |")),
-            Some(stated) if stated != &(room.clone(), reply.clone()) => problems.push(format!("{name}: code says {room}, {reply}; table says {}, {}", stated.0, stated.1)),
+            Some(stated) if stated != &(room.clone(), reply.clone()) => {
+                problems.push(format!("{name}: code says {room}, {reply}; table says {}, {}", stated.0, stated.1))
+            }
             Some(_) => {}
         }
     }
-    problems.extend(document.keys().filter(|name| !code.contains_key(*name)).map(|name| format!("{name} is in the table and not in the code")));
+    problems
+        .extend(document.keys().filter(|name| !code.contains_key(*name)).map(|name| format!("{name} is in the table and not in the code")));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -86,8 +86,10 @@ fn names_say_what_a_thing_does() {
 
 #[test]
 fn no_file_knows_a_machine() {
-    let places: Vec<String> =
-        [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["/tmp", "/gm"], ["artif", "actory"]].iter().map(|p| p.concat()).collect();
+    let places: Vec<String> = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["/tmp", "/gm"], ["artif", "actory"]]
+        .iter()
+        .map(|p| p.concat())
+        .collect();
     let mut problems = Vec::new();
     for file in files() {
         let text = file.text();
@@ -98,7 +100,8 @@ fn no_file_knows_a_machine() {
 
 #[test]
 fn files_stay_small() {
-    let bytes: BTreeMap<String, u64> = files().into_iter().map(|file| (file.name, fs::metadata(&file.path).map_or(0, |found| found.len()))).collect();
+    let bytes: BTreeMap<String, u64> =
+        files().into_iter().map(|file| (file.name, fs::metadata(&file.path).map_or(0, |found| found.len()))).collect();
     complain(
         &bytes
             .iter()

@@ -22,7 +22,8 @@ fn learned(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
 fn bars_become_an_agent_and_a_report() {
     let run: &SmallRun = &TWO_THREADS;
     let names: Vec<String> = entries(&run.folder).iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
-    for wanted in ["checkpoints", "config.toml", "equity.csv", "manifest.json", "metrics.jsonl", "report.html", "stats.json", "trades.csv"] {
+    for wanted in ["checkpoints", "config.toml", "equity.csv", "manifest.json", "metrics.jsonl", "report.html", "stats.json", "trades.csv"]
+    {
         assert!(names.iter().any(|name| name == wanted), "{wanted} is missing among {names:?}");
     }
     assert!(names.iter().any(|name| name.starts_with("events.out.tfevents.")), "{names:?}");
@@ -30,7 +31,10 @@ fn bars_become_an_agent_and_a_report() {
     assert!(run.stdout.contains("report.html"), "{}", run.stdout);
 
     let metrics = run.metrics();
-    assert_eq!((1..=NUM_UPDATES).map(|update| update * 256).collect::<Vec<_>>(), metrics.iter().map(|record| record.step).collect::<Vec<_>>());
+    assert_eq!(
+        (1..=NUM_UPDATES).map(|update| update * 256).collect::<Vec<_>>(),
+        metrics.iter().map(|record| record.step).collect::<Vec<_>>()
+    );
     for record in &metrics {
         for name in ["losses/policy_loss", "losses/value_loss", "losses/entropy", "losses/approx_kl"] {
             assert!(record.get(name).is_some(), "{name} at step {}", record.step);
