@@ -1,4 +1,4 @@
-//! The two inner loops of the MMD: the sum of a Gaussian kernel and the median of many distances. Same bits whatever the vector width.
+//! The inner loops of the MMD: distances of pairs, the sum of a Gaussian kernel over them, their median. Same bits whatever the vector width.
 
 /// Independent accumulators; one vector register of the widest unit.
 const LANES: usize = 8;
@@ -23,26 +23,37 @@ fn exp_negative(x: f64) -> f64 {
     let t = (x * std::f64::consts::LOG2_E).max(-1000.0);
     let rounded = t + ROUND;
     let f = t - (rounded - ROUND);
-    let mut p = EXP2[10];
-    let mut k = 10;
-    while k > 0 {
-        k -= 1;
-        p = p.mul_add(f, EXP2[k]);
+    // Even and odd powers apart: two short chains run side by side where one long one would wait for itself.
+    let g = f * f;
+    let [mut even, mut odd] = [EXP2[10], EXP2[9]];
+    for k in [7, 5, 3, 1] {
+        even = even.mul_add(g, EXP2[k + 1]);
+        odd = odd.mul_add(g, EXP2[k]);
     }
+    let p = odd.mul_add(f, even.mul_add(g, EXP2[0]));
     f64::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 52))
 }
+
+/// Values worked on at a time: small enough for registers and the first cache, long enough for the compiler to use whole vectors.
+const BLOCK: usize = 64;
 
 #[inline(always)]
 fn kernel_sum_lanes(distances: &[f64], scale: f64) -> f64 {
     let mut lanes = [0.0; LANES];
-    let (blocks, rest) = distances.as_chunks::<LANES>();
+    let (blocks, rest) = distances.as_chunks::<BLOCK>();
+    let mut values = [0.0; BLOCK];
     for block in blocks {
-        for (lane, distance) in lanes.iter_mut().zip(block) {
-            *lane += exp_negative(distance * scale);
+        for (value, distance) in values.iter_mut().zip(block) {
+            *value = exp_negative(distance * scale);
+        }
+        for group in values.as_chunks::<LANES>().0 {
+            for (lane, value) in lanes.iter_mut().zip(group) {
+                *lane += value;
+            }
         }
     }
-    for (lane, distance) in lanes.iter_mut().zip(rest) {
-        *lane += exp_negative(distance * scale);
+    for (index, distance) in rest.iter().enumerate() {
+        lanes[index % LANES] += exp_negative(distance * scale);
     }
     ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
 }
@@ -87,23 +98,49 @@ widest! {
     kernel_sum, kernel_sum_avx512, kernel_sum_avx2, kernel_sum_lanes, (distances: &[f64], scale: f64) -> f64
 }
 
-/// How many values lie below each of four thresholds.
 #[inline(always)]
-fn count_below_lanes(values: &[f64], thresholds: [f64; 4]) -> [u64; 4] {
-    let mut lanes = [[0_u64; LANES]; 4];
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    for block in blocks {
-        for (lanes, threshold) in lanes.iter_mut().zip(thresholds) {
-            for (lane, value) in lanes.iter_mut().zip(block) {
-                *lane += u64::from(*value < threshold);
-            }
+fn pair_distances_lanes(x: &[f64], y: &[f64], out: &mut [f64]) {
+    let mut rest = out;
+    for lag in 1..x.len() {
+        let (row, after) = rest.split_at_mut(x.len() - lag);
+        let firsts = x.iter().zip(y);
+        for ((out, (x0, y0)), (x1, y1)) in row.iter_mut().zip(firsts).zip(x[lag..].iter().zip(&y[lag..])) {
+            *out = (x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0);
+        }
+        rest = after;
+    }
+}
+
+widest! {
+    /// Squared distances of all pairs of points, of which there are `n (n - 1) / 2`.
+    pair_distances, pair_distances_avx512, pair_distances_avx2, pair_distances_lanes, (x: &[f64], y: &[f64], out: &mut [f64]) -> ()
+}
+
+#[inline(always)]
+fn cross_distances_lanes(left: [&[f64]; 2], right: [&[f64]; 2], out: &mut [f64]) {
+    for (row, (x0, y0)) in out.chunks_exact_mut(right[0].len().max(1)).zip(left[0].iter().zip(left[1])) {
+        for (out, (x1, y1)) in row.iter_mut().zip(right[0].iter().zip(right[1])) {
+            *out = (x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0);
         }
     }
-    let mut counts = [0; 4];
-    for ((count, lanes), threshold) in counts.iter_mut().zip(lanes).zip(thresholds) {
-        *count = lanes.iter().sum::<u64>() + rest.iter().filter(|value| **value < threshold).count() as u64;
+}
+
+widest! {
+    /// Squared distances of every point (x, y) of one set to every point of another.
+    cross_distances, cross_distances_avx512, cross_distances_avx2, cross_distances_lanes,
+    (left: [&[f64]; 2], right: [&[f64]; 2], out: &mut [f64]) -> ()
+}
+
+#[inline(always)]
+fn count_below_lanes(values: &[f64], thresholds: [f64; 4]) -> [u64; 4] {
+    let [mut a, mut b, mut c, mut d] = [0_u64; 4];
+    for value in values {
+        a += u64::from(*value < thresholds[0]);
+        b += u64::from(*value < thresholds[1]);
+        c += u64::from(*value < thresholds[2]);
+        d += u64::from(*value < thresholds[3]);
     }
-    counts
+    [a, b, c, d]
 }
 
 widest! {
@@ -111,23 +148,36 @@ widest! {
     count_below, count_below_avx512, count_below_avx2, count_below_lanes, (values: &[f64], thresholds: [f64; 4]) -> [u64; 4]
 }
 
-/// Values in a block that is looked at closer only when one of them lies in the range.
-const BLOCK: usize = 16;
+/// Values that are looked at closer only when one of them lies in the range.
+const GATHER_BLOCK: usize = 32;
 
 #[inline(always)]
-fn gather_lanes(values: &[f64], low: f64, high: f64, out: &mut Vec<f64>) {
-    for block in values.chunks(BLOCK) {
-        let hits: u32 = block.iter().map(|value| u32::from(*value >= low && *value < high)).sum();
-        if hits > 0 {
-            out.extend(block.iter().filter(|value| **value >= low && **value < high));
+fn gather_lanes(values: &[f64], low: f64, high: f64, out: &mut [f64]) -> usize {
+    let mut len = 0;
+    for block in values.chunks(GATHER_BLOCK) {
+        let mut hit = false;
+        for value in block {
+            hit |= (*value >= low) & (*value < high);
+        }
+        if hit {
+            for value in block {
+                out[len] = *value;
+                len += usize::from((*value >= low) & (*value < high));
+            }
         }
     }
+    len
 }
 
 widest! {
-    /// Appends the values in `low .. high`.
-    gather, gather_avx512, gather_avx2, gather_lanes, (values: &[f64], low: f64, high: f64, out: &mut Vec<f64>) -> ()
+    /// Copies the values in `low .. high` to the front of `out`, which has one place more than there are values, and counts them.
+    gather, gather_avx512, gather_avx2, gather_lanes, (values: &[f64], low: f64, high: f64, out: &mut [f64]) -> usize
 }
+
+/// So few values are gathered and sorted out one by one.
+const FEW: usize = 128;
+/// Times that all values are counted before giving up on ties.
+const MAX_ROUNDS: usize = 6;
 
 /// Square of the median of the distances whose squares are given (mean of the middle two distances for an even count); 0 for none.
 ///
@@ -137,25 +187,59 @@ pub(super) fn median_distance_squared(squares: &[f64], guess: Option<f64>, candi
         return 0.0;
     }
     let (lower, upper) = ((squares.len() - 1) / 2, squares.len() / 2);
-    let (low, high, below) = guess
-        .and_then(|guess| bracket(squares, [0.97, 0.995, 1.005, 1.03].map(|factor| factor * guess), lower, upper))
-        .or_else(|| bracket(squares, sampled(squares, candidates), lower, upper))
-        .unwrap_or((f64::NEG_INFINITY, f64::INFINITY, 0));
-    candidates.clear();
-    gather(squares, low, high, candidates);
-    let (_, lower_value, above) = candidates.select_nth_unstable_by(lower - below, f64::total_cmp);
+    let mut bracket = Bracket { low: 0.0, high: f64::INFINITY, below: 0, inside: squares.len() };
+    let mut thresholds = match guess {
+        Some(guess) => [0.97, 0.995, 1.005, 1.03].map(|factor| factor * guess),
+        None => sampled(squares, candidates),
+    };
+    for _ in 0..MAX_ROUNDS {
+        bracket.narrow(squares, thresholds, lower, upper);
+        if bracket.inside <= FEW {
+            break;
+        }
+        thresholds = bracket.thresholds(lower);
+    }
+    candidates.resize(squares.len() + 1, 0.0);
+    let len = gather(squares, bracket.low, bracket.high, candidates);
+    let (_, lower_value, above) = candidates[..len].select_nth_unstable_by(lower - bracket.below, f64::total_cmp);
     let lower_value = *lower_value;
     let upper_value = if upper == lower { lower_value } else { above.iter().copied().fold(f64::INFINITY, f64::min) };
     let median = (lower_value.sqrt() + upper_value.sqrt()) / 2.0;
     median * median
 }
 
-/// The narrowest range between two of the ascending thresholds that holds the ranks `lower ..= upper`, and how many values lie below it.
-fn bracket(squares: &[f64], thresholds: [f64; 4], lower: usize, upper: usize) -> Option<(f64, f64, usize)> {
-    let counts = count_below(squares, thresholds);
-    let low = (0..4).rev().find(|index| counts[*index] as usize <= lower)?;
-    let high = (0..4).find(|index| counts[*index] as usize > upper)?;
-    Some((thresholds[low], thresholds[high], counts[low] as usize))
+/// Values `low .. high`, which hold the wanted ranks, with how many values lie below and inside.
+struct Bracket {
+    low: f64,
+    high: f64,
+    below: usize,
+    inside: usize,
+}
+
+impl Bracket {
+    fn narrow(&mut self, squares: &[f64], thresholds: [f64; 4], lower: usize, upper: usize) {
+        let mut end = self.below + self.inside;
+        for (threshold, count) in thresholds.into_iter().zip(count_below(squares, thresholds)) {
+            let count = count as usize;
+            if count <= lower && threshold > self.low {
+                (self.low, self.below) = (threshold, count);
+            }
+            if count > upper && threshold < self.high {
+                (self.high, end) = (threshold, count);
+            }
+        }
+        self.inside = end - self.below;
+    }
+
+    /// Around where the rank would lie if the values inside were spread evenly.
+    fn thresholds(&self, rank: usize) -> [f64; 4] {
+        if self.high == f64::INFINITY {
+            return [1.1, 1.5, 4.0, 1e3].map(|factor| factor * self.low.max(f64::MIN_POSITIVE));
+        }
+        let width = self.high - self.low;
+        let centre = self.low + width * ((rank - self.below) as f64 + 0.5) / self.inside as f64;
+        [-0.15, -0.02, 0.02, 0.15].map(|share| centre + share * width)
+    }
 }
 
 /// Thresholds around the median of every sixteenth value, two and four standard errors wide.

@@ -4,7 +4,7 @@
 //! bits as a stream.
 
 use super::{
-    kernel::{kernel_sum, median_distance_squared},
+    kernel::{cross_distances, kernel_sum, median_distance_squared, pair_distances},
     regime::true_range,
     window::{Window, sum},
 };
@@ -103,23 +103,24 @@ pub fn mmd_squared(x: &[f64], y: &[f64], reference: usize, workspace: &mut MmdWo
     let test = x.len() - reference;
     let (x_reference, x_test) = xs.split_at(reference);
     let (y_reference, y_test) = ys.split_at(reference);
-    pair_distances(x_reference, y_reference, distances);
-    let sigma_squared = median_distance_squared(distances, *guess, candidates);
+    let pairs = |n: usize| n * (n - 1) / 2;
+    distances.resize(pairs(reference).max(pairs(test)).max(reference * test), 0.0);
+    let known = &mut distances[..pairs(reference)];
+    pair_distances(x_reference, y_reference, known);
+    let sigma_squared = median_distance_squared(known, *guess, candidates);
     *guess = Some(sigma_squared);
     if sigma_squared <= 0.0 {
         return None;
     }
     let scale = -0.5 / sigma_squared;
-    let within_reference = kernel_sum(distances, scale);
-    pair_distances(x_test, y_test, distances);
-    let within_test = kernel_sum(distances, scale);
-    distances.clear();
-    for (x, y) in x_test.iter().zip(y_test) {
-        distances.extend(x_reference.iter().zip(y_reference).map(|(xr, yr)| (xr - x) * (xr - x) + (yr - y) * (yr - y)));
-    }
-    let between = kernel_sum(distances, scale);
-    let pairs = |n: usize| (n * (n - 1)) as f64 / 2.0;
-    Some(within_reference / pairs(reference) + within_test / pairs(test) - 2.0 * between / (reference * test) as f64)
+    let within_reference = kernel_sum(known, scale);
+    let new = &mut distances[..pairs(test)];
+    pair_distances(x_test, y_test, new);
+    let within_test = kernel_sum(new, scale);
+    let mixed = &mut distances[..reference * test];
+    cross_distances([x_test, y_test], [x_reference, y_reference], mixed);
+    let between = kernel_sum(mixed, scale);
+    Some(within_reference / pairs(reference) as f64 + within_test / pairs(test) as f64 - 2.0 * between / (reference * test) as f64)
 }
 
 fn standardise(values: &[f64], reference: usize, out: &mut Vec<f64>) {
@@ -129,14 +130,4 @@ fn standardise(values: &[f64], reference: usize, out: &mut Vec<f64>) {
     let deviation = if deviation > 0.0 { deviation } else { 1.0 };
     out.clear();
     out.extend(values.iter().map(|value| (value - mean) / deviation));
-}
-
-/// Squared distances of all pairs of points.
-fn pair_distances(x: &[f64], y: &[f64], out: &mut Vec<f64>) {
-    out.clear();
-    for lag in 1..x.len() {
-        let x_pairs = x[lag..].iter().zip(x);
-        let y_pairs = y[lag..].iter().zip(y);
-        out.extend(x_pairs.zip(y_pairs).map(|((x1, x0), (y1, y0))| (x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0)));
-    }
 }
