@@ -85,6 +85,8 @@ pub struct RunBacktest {
     pub span: TableSpan,
     /// Rows asked of the feed and embedded at once; 1 is how it runs live.
     pub block_len: u32,
+    /// Decide with consensus and gate, as paper and live do; without, the most probable action is taken.
+    pub gated: bool,
 }
 
 /// To the agent: the policy of the weights that the embedders hold from now on.

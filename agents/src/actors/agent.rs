@@ -96,6 +96,8 @@ impl Agent {
         let no_policy = || AgentsError::Actor { actor: "agent", cause: "no policy is installed".into() };
         let installed = self.installed.clone().ok_or_else(no_policy)?;
         let AgentConfig { env, risk, costs, decision, seed, device } = &self.config;
+        let consensus_passes = if message.gated { decision.consensus_passes } else { 0 };
+        let decision = &DecisionConfig { consensus_passes, ..decision.clone() };
         let decider = Decider::new(installed.policy.head(), env, decision, *seed)?;
         decider.check_input_width(ACCOUNT_WIDTH + message.span.table.context_width())?;
         Ok(Walk {

@@ -69,7 +69,7 @@ fn house(decision: DecisionConfig) -> House {
 
 impl House {
     async fn walk(&self, span: &TableSpan, block_len: u32) -> Result<BacktestResult, AgentsError> {
-        self.agent.send(RunBacktest { span: span.clone(), block_len }).await.expect("an answer")
+        self.agent.send(RunBacktest { span: span.clone(), block_len, gated: true }).await.expect("an answer")
     }
 
     async fn install(&self, policy_version: PolicyVersion) {

@@ -1,0 +1,104 @@
+//! The command line, declared.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Reinforcement-learning trading agents built from actors that pass messages.
+#[derive(Debug, Parser)]
+#[command(name = "grandmodel", version, propagate_version = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an agent, backtest it on held-out bars, write a report.
+    Train {
+        /// Configuration file; not given with --resume.
+        #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+        config: Option<PathBuf>,
+        /// Override one setting; may be repeated, e.g. `--set ppo.gamma=0.9`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Go on from the newest checkpoint of this run folder.
+        #[arg(long, value_name = "RUN")]
+        resume: Option<PathBuf>,
+    },
+    /// Run the agent of a run folder over its test part, or over another file of bars.
+    Backtest {
+        /// Run folder.
+        run: PathBuf,
+        /// Override one setting, e.g. `--set data.path=bars.csv` or `--set costs.slippage_ticks=2.0`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Rows embedded at once; 1 walks bar by bar as a live agent does.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        block_len: u32,
+        /// Decide with consensus and gate, as paper and live do.
+        #[arg(long)]
+        gated: bool,
+    },
+    /// Read, look at, or make bars.
+    Data {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// Write `report.html` of a run folder anew from its files.
+    Report {
+        /// Run folder.
+        run: PathBuf,
+    },
+    /// Time the components on this machine.
+    Bench {
+        /// Only components whose name contains this.
+        #[arg(default_value = "")]
+        filter: String,
+        /// Write the results as JSON, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// List the devices that networks can run on.
+    Devices,
+}
+
+/// `grandmodel data ...`
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Read a file of bars, say what was understood, and cache its feature table.
+    Import {
+        /// CSV or Parquet file.
+        file: PathBuf,
+        /// Settings of `[import]` and `[features]`, e.g. `--set import.label=close`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Folder of cached feature tables.
+        #[arg(long, default_value = "cache")]
+        cache: PathBuf,
+    },
+    /// Read a file of bars and print its columns: mean, deviation, bounds, ready rows, gaps.
+    Inspect {
+        /// CSV or Parquet file.
+        file: PathBuf,
+        /// Settings of `[import]` and `[features]`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Write bars of a synthetic market as CSV.
+    Synth {
+        /// `regime` or `ou`.
+        market: String,
+        /// File to write.
+        output: PathBuf,
+        /// Bars.
+        #[arg(long, default_value_t = 20_000)]
+        bars: usize,
+        /// Seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}

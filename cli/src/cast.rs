@@ -1,0 +1,203 @@
+//! The cast of a run: every actor of the design started on its thread, with the addresses that the others need.
+//!
+//! Threads: one for memory and buffer, one for the four embedders, one for agent, venue and feed, one for the learner. Numbers never
+//! depend on them: bulk work is cut into fixed pieces that the worker pool shares.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Arbiter};
+use anyhow::Result;
+use grandmodel_agents::{
+    actors::{Agent, AgentConfig, AgentLinks, EmbedderLinks, Feed, LaneGroup, Venue},
+    env::VecMarketEnv,
+    policy::AgentNet,
+};
+use grandmodel_buffers::Buffer;
+use grandmodel_embedders::{
+    Embed, Embedder, EmbedderModule, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule,
+    TacticalModule,
+    device::{Device, Infer},
+    parameters,
+};
+use grandmodel_market::TableSpan;
+use grandmodel_memory::{
+    AllocatorReading, BatchPlan, GaugeRoots, Memory, Subsystem,
+    messages::{PlanBatch, RegisterRelief, ReportBytes},
+};
+use grandmodel_trainer::{
+    actor::{LearnerActor, LearnerLinks, publish},
+    learner::Learner,
+};
+
+use crate::config::RunConfig;
+
+/// Addresses of the actors of one run.
+pub struct Cast {
+    /// Budget and plans.
+    pub memory: Addr<Memory>,
+    /// Experience.
+    pub buffer: Addr<Buffer>,
+    /// Acts.
+    pub agent: Addr<Agent>,
+    /// Learns; absent in a backtest.
+    pub learner: Option<Addr<LearnerActor>>,
+    /// What memory granted the learner.
+    pub plan: Option<BatchPlan>,
+    published: Arc<Published>,
+    installs: Vec<actix::Recipient<InstallWeights>>,
+    arbiters: Vec<Arbiter>,
+}
+
+/// Streams of one seed; a number is part of a run's bits and must not change.
+#[derive(Clone, Copy)]
+pub enum Stream {
+    /// First weights.
+    Weights = 1,
+    /// Episodes of the lanes.
+    Lanes = 2,
+    /// Actions of the lanes.
+    Actions = 3,
+    /// Order of samples.
+    Shuffle = 4,
+    /// Consensus masks.
+    Consensus = 5,
+    /// Bootstrap intervals.
+    Bootstrap = 6,
+    /// Random baseline.
+    Baseline = 7,
+}
+
+/// A seed of its own for one purpose (SplitMix64's finaliser).
+pub fn seed_of(seed: u64, stream: Stream) -> u64 {
+    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(stream as u64);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+impl Cast {
+    /// Starts memory, buffer, embedders, venue, feed and agent; with `lanes` a learner, too.
+    ///
+    /// # Errors
+    /// Settings that cannot work; a budget that cannot hold the run.
+    pub async fn start(
+        config: &RunConfig, net: &AgentNet<Infer>, device: &Device, lanes: Option<(Vec<TableSpan>, VecMarketEnv)>, table_bytes: u64,
+    ) -> Result<Self> {
+        let arbiters: Vec<Arbiter> = (0..4).map(|_| Arbiter::new()).collect();
+        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i].handle());
+
+        let memory = Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator));
+        let memory = Memory::start_in_arbiter(&store, |_| memory);
+        let buffer = Buffer::new(config.buffer)?.with_reports(memory.clone().recipient());
+        let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
+        memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
+        memory.send(ReportBytes { subsystem: Subsystem::Features, bytes: table_bytes }).await?;
+
+        let published = Arc::new(Published::new());
+        published.publish(FIRST_VERSION, &net.embedders);
+        let (structure, install_structure) = embedder::<StructureModule<Infer>>(&embed, &published)?;
+        let (tactical, install_tactical) = embedder::<TacticalModule<Infer>>(&embed, &published)?;
+        let (regime, install_regime) = embedder::<RegimeModule<Infer>>(&embed, &published)?;
+        let (lvn, install_lvn) = embedder::<LvnModule<Infer>>(&embed, &published)?;
+        let installs = vec![install_structure, install_tactical, install_regime, install_lvn];
+
+        let venue = Venue::start_in_arbiter(&act, |_| Venue::default());
+        let feed = Feed::start_in_arbiter(&act, |_| Feed::default());
+        let links = AgentLinks {
+            embedders: EmbedderLinks([structure, tactical, regime, lvn]),
+            open_span: feed.clone().recipient(),
+            next_rows: feed.recipient(),
+            open_account: venue.clone().recipient(),
+            submit_order: venue.clone().recipient(),
+            pass_bar: venue.clone().recipient(),
+            close_position: venue.recipient(),
+        };
+        let agent_config = AgentConfig {
+            env: config.env.clone(),
+            risk: config.risk.clone(),
+            costs: config.costs.clone(),
+            decision: config.decision.clone(),
+            seed: seed_of(config.seed, Stream::Consensus),
+            device: device.clone(),
+        };
+        let mut agent = Agent::new(agent_config, links);
+        let (spans, env) = lanes.unzip();
+        if let Some(env) = env {
+            agent = agent.with_lanes(LaneGroup::new(env, seed_of(config.seed, Stream::Actions), buffer.clone().recipient()));
+        }
+        let agent = Agent::start_in_arbiter(&act, |_| agent);
+
+        let (mut learner, mut plan) = (None, None);
+        if let Some(spans) = spans {
+            let granted = memory.send(plan_request(config, net)).await??;
+            let core = Learner::new(net.clone(), config.ppo.clone(), granted, spans, device.clone(), seed_of(config.seed, Stream::Shuffle));
+            let links = LearnerLinks {
+                buffer: buffer.clone().recipient(),
+                published: published.clone(),
+                embedders: installs.clone(),
+                agents: vec![agent.clone().recipient()],
+                memory: memory.clone().recipient(),
+            };
+            learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, links)));
+            plan = Some(granted);
+        }
+        Ok(Self { memory, buffer, agent, learner, plan, published, installs, arbiters })
+    }
+
+    /// Publishes and installs weights where there is no learner: a backtest.
+    ///
+    /// # Errors
+    /// An actor that does not answer.
+    pub async fn install(&self, net: &AgentNet<Infer>) -> Result<()> {
+        let agents = [self.agent.clone().recipient()];
+        Ok(publish(&self.published, &self.installs, &agents, net, FIRST_VERSION).await?)
+    }
+
+    /// Stops the threads; actors end with them.
+    pub fn stop(self) {
+        self.arbiters.iter().for_each(|arbiter| drop(arbiter.stop()));
+        self.arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+    }
+}
+
+/// One embedder with its first weights, and the recipient of the next.
+fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
+    arbiter: &actix::ArbiterHandle, published: &Arc<Published>,
+) -> Result<(actix::Recipient<Embed>, actix::Recipient<InstallWeights>)> {
+    let shell = Embedder::<M>::new(FIRST_VERSION, published.clone())?;
+    let address = Embedder::start_in_arbiter(arbiter, |_| shell);
+    Ok((address.clone().recipient(), address.recipient()))
+}
+
+/// Version of the weights that a run starts with.
+const FIRST_VERSION: PolicyVersion = PolicyVersion(0);
+
+/// What the learner asks of the budget: parameters, their copy in the network, one gradient and two moments are fixed; each sample in
+/// flight adds its windows and its activations.
+fn plan_request(config: &RunConfig, net: &AgentNet<Infer>) -> PlanBatch {
+    let parameter_bytes = (parameters::num_parameters(net) * size_of::<f32>()) as u64;
+    PlanBatch {
+        effective_batch: config.ppo.effective_batch(),
+        grad_block: config.ppo.grad_block as usize,
+        bytes_fixed: 5 * parameter_bytes,
+        bytes_per_sample: activation_bytes_per_sample(config.model.preset),
+    }
+}
+
+/// Bytes that one sample in flight holds between forward and backward.
+fn activation_bytes_per_sample(preset: Preset) -> u64 {
+    match preset {
+        Preset::Tiny => 512 << 10,
+        Preset::Small => 2 << 20,
+        Preset::Full => 12 << 20,
+    }
+}
+
+/// jemalloc's own count.
+fn allocator() -> Option<AllocatorReading> {
+    tikv_jemalloc_ctl::epoch::advance().ok()?;
+    Some(AllocatorReading {
+        live_bytes: tikv_jemalloc_ctl::stats::allocated::read().ok()? as u64,
+        resident_bytes: tikv_jemalloc_ctl::stats::resident::read().ok()? as u64,
+    })
+}

@@ -1,0 +1,137 @@
+//! The market of a run: configuration in; training, validation and test spans out, with what is needed to judge the result on them.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use grandmodel_market::{
+    FeatureTable, Instrument, TableSpan,
+    import::{BarSeries, import},
+    optimum::{Filter, OptimalPolicy, ProportionalCosts},
+    stats::Convention,
+    synth::{self, SynthConfig, SynthMarket, SynthPath, WARM_UP_BARS},
+    venue::CostConfig,
+};
+
+use crate::config::{Observe, RunConfig};
+
+/// Spans of one run.
+pub struct MarketSpans {
+    /// Learned from.
+    pub train: Vec<TableSpan>,
+    /// Used to choose among weights.
+    pub validation: Vec<TableSpan>,
+    /// Read once, for the report.
+    pub test: Vec<TableSpan>,
+    /// What was understood, for the screen.
+    pub understood: String,
+    /// Definitions of the statistics.
+    pub convention: Convention,
+    /// Of a synthetic market: its known optimum.
+    pub synthetic: Option<Synthetic>,
+}
+
+/// What is known of a synthetic market.
+pub struct Synthetic {
+    /// Its parameters.
+    pub config: SynthConfig,
+    /// The solved policy.
+    pub optimum: OptimalPolicy,
+    /// Hidden state of each test span's table, one value a bar.
+    pub hidden: Vec<Vec<f64>>,
+}
+
+impl MarketSpans {
+    /// Reads or generates the bars and builds or opens their feature tables.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the settings; no ready row to train on.
+    pub fn prepare(config: &RunConfig) -> Result<Self> {
+        let spans = match (&config.data.path, &config.data.synth) {
+            (Some(path), _) => Self::of_file(config, path)?,
+            (None, Some(synth)) => Self::of_synth(config, synth)?,
+            (None, None) => return Err(anyhow!("setting data was empty, expected data.path or data.synth")),
+        };
+        for span in spans.train.iter().chain(&spans.validation).chain(&spans.test) {
+            span.require_ready()?;
+        }
+        Ok(spans)
+    }
+
+    fn of_file(config: &RunConfig, path: &Path) -> Result<Self> {
+        let (series, report) = import(path, &config.import)?;
+        let table = Arc::new(build(config, &series)?);
+        let split = table.split(config.split.train, config.split.validation)?;
+        let convention = Convention::of(&series.instrument.session);
+        let understood = format!("{report}\n{}", table.report());
+        Ok(Self { train: vec![split.train], validation: vec![split.validation], test: vec![split.test], understood, convention, synthetic: None })
+    }
+
+    fn of_synth(config: &RunConfig, synth: &SynthConfig) -> Result<Self> {
+        let paths = synth::benchmark_paths(synth, config.seed)?;
+        let span = |path: &SynthPath| -> Result<TableSpan> {
+            let mut table = build(config, &path.series)?;
+            if config.data.observe == Observe::State {
+                let context = Filter::context_series(synth, path.series.bars.iter().map(|bar| bar.close));
+                table = table.try_with_context(1, context)?;
+            }
+            Ok(TableSpan::whole(Arc::new(table)).skip(WARM_UP_BARS))
+        };
+        let spans = |paths: &[SynthPath]| paths.iter().map(span).collect::<Result<Vec<_>>>();
+        let optimum = OptimalPolicy::solve(synth, proportional(config.costs.as_ref(), synth.market))?;
+        let understood = format!(
+            "synthetic market {:?}, seed {}: {} training bars, {} validation and {} held-out paths of {} bars; optimum {:.4} bp a bar",
+            synth.market,
+            config.seed,
+            paths.train.series.bars.len() - WARM_UP_BARS,
+            paths.validation.len(),
+            paths.held_out.len(),
+            paths.held_out[0].series.bars.len() - WARM_UP_BARS,
+            optimum.gain_bp(),
+        );
+        Ok(Self {
+            train: spans(std::slice::from_ref(&paths.train))?,
+            validation: spans(&paths.validation)?,
+            test: spans(&paths.held_out)?,
+            understood,
+            convention: Convention::synthetic(),
+            synthetic: Some(Synthetic {
+                config: synth.clone(),
+                optimum,
+                hidden: paths.held_out.into_iter().map(|path| path.hidden).collect(),
+            }),
+        })
+    }
+
+    /// Terms of the traded instrument.
+    pub fn instrument(&self) -> &Instrument {
+        self.test[0].table.instrument()
+    }
+
+    /// Bytes of all feature tables.
+    pub fn table_bytes(&self) -> u64 {
+        let spans = self.train.iter().chain(&self.validation).chain(&self.test);
+        let mut tables: Vec<_> = spans.map(|span| &span.table).collect();
+        tables.sort_by_key(|table| Arc::as_ptr(table));
+        tables.dedup_by_key(|table| Arc::as_ptr(table));
+        tables.iter().map(|table| table.size_bytes() as u64).sum()
+    }
+}
+
+fn build(config: &RunConfig, series: &BarSeries) -> Result<FeatureTable> {
+    match &config.data.cache {
+        Some(cache) => {
+            let (table, _) = FeatureTable::open_or_build(cache, series, &config.features).context("feature table")?;
+            Ok(table)
+        }
+        None => Ok(FeatureTable::build(series, &config.features)?),
+    }
+}
+
+/// The venue's costs as the dynamic programme takes them: what has no such form (ticks, per lot) is not in the optimum.
+fn proportional(costs: Option<&CostConfig>, market: SynthMarket) -> ProportionalCosts {
+    let Some(costs) = costs else { return ProportionalCosts::benchmark(market) };
+    ProportionalCosts {
+        change_bp: costs.commission_bp.unwrap_or(0.0) + costs.slippage_bp.unwrap_or(0.0),
+        holding_bp: costs.financing_bp_per_bar.unwrap_or(0.0),
+    }
+}
