@@ -17,6 +17,7 @@ use crate::{
 mod builder;
 mod cache;
 mod layout;
+mod recent;
 mod report;
 mod span;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests;
 pub(crate) use builder::TableBuilder;
 pub(crate) use cache::content_key;
 use layout::{Bytes, Column, Layout};
+pub use recent::RecentRows;
 pub use report::{ColumnReport, LVN_NAMES, REGIME_NAMES, Reasons, STRUCTURE_NAMES, SegmentRows, TACTICAL_NAMES, TableReport};
 pub use span::{Split, TableSpan};
 

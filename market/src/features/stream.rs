@@ -5,14 +5,15 @@ use super::{
     regime::Regime, structure::Structure, tactical::Tactical,
 };
 use crate::{
-    Bar, FeatureTable, Instrument, MarketError,
+    Bar, Instrument, MarketError,
     resample::Resampler,
     table::{Meta, NO_STRUCTURE_ROW},
 };
 
 /// Streaming state of every feature of one instrument.
 ///
-/// Recursive features (RSI, ATR, EMA, the MLMI's memory) depend on where history starts: to go on from a table live, [`Self::resume`] from it.
+/// Recursive features (RSI, ATR, EMA, the MLMI's memory) depend on where history starts: to go on from a table live, use
+/// [`crate::table::RecentRows::resume`], which pushes the table's bars again and so has its very bits.
 #[derive(Clone, Debug)]
 pub struct FeatureStream {
     meta: Meta,
@@ -56,19 +57,7 @@ impl FeatureStream {
         })
     }
 
-    /// The stream as it stands after the last row of a table: the table's bars are pushed again, which gives its very bits.
-    ///
-    /// # Errors
-    /// What [`Self::push`] refuses; a table that was built has none of it.
-    pub fn resume(table: &FeatureTable) -> Result<Self, MarketError> {
-        let mut stream = Self::from_meta(table.meta().clone())?;
-        for row in 0..table.len() {
-            stream.push(&table.bar(row))?;
-        }
-        Ok(stream)
-    }
-
-    fn from_meta(meta: Meta) -> Result<Self, MarketError> {
+    pub(crate) fn from_meta(meta: Meta) -> Result<Self, MarketError> {
         let config = &meta.config;
         let mmd = Mmd::new(config.mmd_test, config.mmd_reference, config.mmd_stride, meta.structure_ns);
         Ok(Self {
@@ -90,6 +79,15 @@ impl FeatureStream {
     /// For the batch: leaves the MMD (and so the verdicts) to be filled in.
     pub(super) fn without_mmd(meta: Meta) -> Result<Self, MarketError> {
         Ok(Self { mmd: None, ..Self::from_meta(meta)? })
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Structure bars closed so far.
+    pub fn structure_len(&self) -> u32 {
+        self.structure_len
     }
 
     /// Takes the next closed base bar.

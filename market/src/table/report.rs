@@ -116,12 +116,12 @@ impl fmt::Display for Reasons {
 
 impl FeatureTable {
     /// Ready rows of each segment.
-    pub fn segment_rows(self: &FeatureTable) -> Vec<SegmentRows> {
+    pub fn segment_rows(&self) -> Vec<SegmentRows> {
         let segment = self.segment();
         let mut found: Vec<SegmentRows> = Vec::new();
-        for row in 0..self.len() {
-            if found.last().is_none_or(|last| last.segment != segment[row]) {
-                found.push(SegmentRows { segment: segment[row], rows: row..row, ready: 0 });
+        for (row, segment) in segment.iter().enumerate() {
+            if found.last().is_none_or(|last| last.segment != *segment) {
+                found.push(SegmentRows { segment: *segment, rows: row..row, ready: 0 });
             }
             if let Some(last) = found.last_mut() {
                 last.rows.end = row + 1;

@@ -2,10 +2,10 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use super::{FeatureTable, TableSpan, layout::Column};
+use super::{FeatureTable, RecentRows, TableSpan, layout::Column};
 use crate::{
     MarketError,
-    features::{FeatureConfig, Interval, Readiness, tests::sample},
+    features::{FeatureConfig, FeatureStream, Interval, Readiness, tests::sample},
 };
 
 fn config() -> FeatureConfig {
@@ -163,4 +163,33 @@ fn the_report_names_columns_that_hardly_move() {
     let daily = FeatureTable::build(&sample(1, 3_600), &FeatureConfig { structure: Some(day), ..config() }).unwrap();
     let hour = daily.report().columns.into_iter().find(|column| column.name == "structure.hour_cos").unwrap();
     assert_eq!((hour.warning, hour.mean), (Some("hardly moves"), 1.0));
+}
+
+#[test]
+fn a_live_table_shows_the_windows_of_the_whole_one() {
+    let series = sample(14, 2_400);
+    let whole = FeatureTable::build(&series, &config()).unwrap();
+    let mut stream = FeatureStream::new(&series.instrument, series.interval_ns, true, &config()).unwrap();
+    let mut recent = RecentRows::new(&stream);
+    let mut compared = 0;
+    for (row, bar) in series.bars.iter().enumerate() {
+        recent.push(&stream.push(bar).unwrap());
+        if !whole.is_ready(row) || row % 37 != 0 {
+            continue;
+        }
+        let live = recent.table().unwrap();
+        let (last, s) = (live.len() - 1, live.structure_row()[59] as usize);
+        assert!(live.is_ready(last) && !live.is_ready(last - 1));
+        assert_eq!((live.bar(last), s, live.structure_len()), (*bar, 47, 48));
+        let windows = |table: &FeatureTable, row: usize| {
+            let (mut tactical, mut structure) = (vec![0.0; 60 * 7], vec![0.0; 48 * 8]);
+            table.copy_tactical_window(row, &mut tactical);
+            let s = table.structure_row()[row] as usize;
+            table.copy_structure_window(s, &mut structure);
+            [tactical, structure, table.regime_row(s).to_vec(), table.lvn_row(row).to_vec()]
+        };
+        assert_eq!(windows(&live, last), windows(&whole, row));
+        compared += 1;
+    }
+    assert!(compared > 5, "{compared}");
 }

@@ -9,6 +9,7 @@ use crate::{
     FeatureTable,
     features::{FeatureConfig, FeatureStream, Interval, Scaling},
     import::BarSeries,
+    table::RecentRows,
 };
 
 /// Everything stamped with base row `t` or a structure row closed by it, as bits.
@@ -82,7 +83,7 @@ fn a_resumed_stream_goes_on_as_if_never_stopped() {
     let whole = FeatureTable::build(&series, &quick()).unwrap();
     let mut head = series.clone();
     head.bars.truncate(1_500);
-    let mut stream = FeatureStream::resume(&FeatureTable::build(&head, &quick()).unwrap()).unwrap();
+    let mut stream = RecentRows::resume(&FeatureTable::build(&head, &quick()).unwrap()).unwrap().0;
     for (t, bar) in series.bars.iter().enumerate().skip(1_500) {
         let row = stream.push(bar).unwrap().base;
         let found: Vec<u32> = row.tactical.iter().chain(&row.lvn).map(|value| value.to_bits()).collect();
