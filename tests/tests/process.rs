@@ -5,8 +5,8 @@
 
 use std::{
     env,
-    io::{IsTerminal, Write},
-    process::{Command, ExitCode, exit},
+    io::{BufRead, BufReader, IsTerminal, Write},
+    process::{Command, ExitCode, Stdio, exit},
 };
 
 use clap::Parser;
@@ -51,6 +51,26 @@ pub fn grandmodel_on_a_full_disk(arguments: &[&str], max_file_kib: u32) -> Finis
     shell.arg(inner.get_program()).args(inner.get_args()).envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     shell.env(MAX_FILE_KIB, max_file_kib.to_string());
     finished(shell)
+}
+
+/// Runs `grandmodel <arguments>` and interrupts it, as Ctrl-C does, once a line of standard error holds `after`.
+#[cfg(unix)]
+pub fn grandmodel_interrupted(arguments: &[&str], after: &str) -> Finished {
+    let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the process starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let mut stderr: Vec<String> = Vec::new();
+    while let Some(line) = lines.next() {
+        let reached = line.contains(after);
+        stderr.push(line);
+        if reached {
+            let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+            assert!(sent.is_ok_and(|status| status.success()), "the signal was not sent");
+            break;
+        }
+    }
+    stderr.extend(lines);
+    let output = child.wait_with_output().expect("it ends");
+    Finished { code: output.status.code(), stdout: String::from_utf8_lossy(&output.stdout).into_owned(), stderr: stderr.join("\n") }
 }
 
 /// `ulimit -f` counts blocks of 512 bytes in a POSIX shell.

@@ -108,3 +108,27 @@ fn a_resumed_run_ends_with_the_same_bytes() {
         assert_eq!(whole.text(name), resumed.text(name), "{name}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_a_checkpoint_and_the_run_goes_on() {
+    use crate::{
+        process::grandmodel_interrupted,
+        runs::{fresh, only_run},
+    };
+
+    let (folder, config) = fresh(1, 2);
+    let endless = ["train", config.to_str().unwrap(), "--set", "ppo.total_timesteps=100000000", "--set", "train.checkpoint_every=0"];
+    // the first line of progress is written after the first update
+    let stopped = grandmodel_interrupted(&endless, " steps ");
+    assert_eq!(Some(130), stopped.code, "{}\n{}", stopped.stdout, stopped.stderr);
+    let run = only_run(&folder.path().join("runs"));
+    let name = run.to_str().unwrap();
+    assert!(stopped.stdout.contains(&format!("grandmodel train --resume {name}")), "{}", stopped.stdout);
+    let updates = fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count() as u64;
+    assert!(run.join(format!("checkpoints/update-{updates:08}/manifest.json")).is_file(), "no checkpoint of update {updates}");
+
+    let one_more = format!("ppo.total_timesteps={}", (updates + 1) * 256);
+    grandmodel(&["train", "--resume", name, "--set", &one_more]).expect_success("train --resume after Ctrl-C");
+    assert!(run.join("report.html").is_file());
+}
