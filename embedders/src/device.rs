@@ -111,10 +111,10 @@ pub fn resolve(choice: DeviceChoice, num_parameters: usize) -> Result<Device, Em
             Ok(_) => Ok(DispatchDevice::Cuda(CudaDevice::new(0))),
             Err(reason) => Err(EmbeddersError::DeviceAbsent { choice, reason }),
         },
-        DeviceChoice::Wgpu => wgpu_kinds().first().map(|&(kind, _)| wgpu(kind)).ok_or_else(|| EmbeddersError::DeviceAbsent {
-            choice,
-            reason: NO_ADAPTER.to_owned(),
-        }),
+        DeviceChoice::Wgpu => wgpu_kinds()
+            .first()
+            .map(|&(kind, _)| wgpu(kind))
+            .ok_or_else(|| EmbeddersError::DeviceAbsent { choice, reason: NO_ADAPTER.to_owned() }),
         DeviceChoice::Auto if num_parameters < AUTO_GPU_MIN_PARAMETERS => Ok(cpu()),
         DeviceChoice::Auto if cuda_count().is_ok() => Ok(DispatchDevice::Cuda(CudaDevice::new(0))),
         DeviceChoice::Auto => Ok(match wgpu_kinds().first() {
@@ -166,7 +166,8 @@ pub fn cpu() -> Device {
     DispatchDevice::Flex(FlexDevice)
 }
 
-const NO_ADAPTER: &str = "no Vulkan, Metal or DirectX 12 adapter answers; install a graphics driver (on Debian without a card: mesa-vulkan-drivers)";
+const NO_ADAPTER: &str =
+    "no Vulkan, Metal or DirectX 12 adapter answers; install a graphics driver (on Debian without a card: mesa-vulkan-drivers)";
 
 fn wgpu(kind: DeviceKind) -> Device {
     DispatchDevice::Wgpu(match kind {

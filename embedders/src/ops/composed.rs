@@ -19,6 +19,15 @@ pub(super) fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> 
     activation::gelu(x)
 }
 
+pub(super) fn linear<B: Backend, const D: usize>(x: Tensor<B, D>, weight: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, D> {
+    let [width_in, width_out] = weight.dims();
+    let mut shape = x.dims();
+    shape[D - 1] = width_out;
+    // One product over all rows: a batched one would form, and then sum, one weight gradient a sample.
+    let rows = x.reshape([-1, width_in as i32]);
+    (rows.matmul(weight) + bias.unsqueeze()).reshape(shape)
+}
+
 pub(super) fn attention<B: Backend>(qkv: Tensor<B, 3>, num_heads: usize) -> Tensor<B, 3> {
     let [batch, time, width] = qkv.dims();
     let d = width / 3;

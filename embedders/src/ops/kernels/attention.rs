@@ -1,0 +1,111 @@
+//! Attention of every step of a window to every other, a head of a sample at a time: small products that stay in the cache.
+
+use super::gemm::{Matrix, gemm};
+use super::math::{exp, sum_by};
+use super::simd::simd_fn;
+
+/// The four lengths of the operation.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub batch: usize,
+    pub time: usize,
+    /// Width of the queries of all heads together.
+    pub d: usize,
+    pub num_heads: usize,
+}
+
+impl Sizes {
+    fn d_head(&self) -> usize {
+        self.d / self.num_heads
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.d_head() as f32).sqrt()
+    }
+
+    /// For each sample and head: its number, where its queries begin in `qkv` and where its part of the output begins.
+    fn heads(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.batch * self.num_heads).map(move |index| {
+            let (sample, head) = (index / self.num_heads, index % self.num_heads);
+            let column = head * self.d_head();
+            (index, sample * self.time * 3 * self.d + column, sample * self.time * self.d + column)
+        })
+    }
+}
+
+/// `qkv [batch, time, 3 d]` -> `[batch, time, d]`; `keep` takes the attention weights, `[batch, num_heads, time, time]`.
+pub fn forward(sizes: Sizes, qkv: &[f32], keep: Option<&mut Vec<f32>>) -> Vec<f32> {
+    let Sizes { batch, time, d, num_heads } = sizes;
+    let (d_head, square) = (sizes.d_head(), time * time);
+    let mut y = vec![0.0; batch * time * d];
+    let mut own = Vec::new();
+    let (all, step) = match keep {
+        Some(kept) => {
+            kept.resize(batch * num_heads * square, 0.0);
+            (kept, square)
+        }
+        None => {
+            own.resize(square, 0.0);
+            (&mut own, 0) // every head over the same square
+        }
+    };
+    for (index, at, y_at) in sizes.heads() {
+        let weights = &mut all[index * step..][..square];
+        let (q, k, v) = (&qkv[at..], &qkv[at + d..], &qkv[at + 2 * d..]);
+        gemm(weights, [time, time], time, false, Matrix::new(q, 3 * d), Matrix::transposed(k, 3 * d), d_head);
+        softmax(weights, time, sizes.scale());
+        gemm(&mut y[y_at..], [time, d_head], d, false, Matrix::new(weights, time), Matrix::new(v, 3 * d), time);
+    }
+    y
+}
+
+/// Gradient of `qkv`, with `weights` as [`forward`] kept them.
+pub fn backward(sizes: Sizes, qkv: &[f32], weights: &[f32], dy: &[f32]) -> Vec<f32> {
+    let Sizes { time, d, .. } = sizes;
+    let (d_head, square) = (sizes.d_head(), time * time);
+    let mut dqkv = vec![0.0; qkv.len()];
+    let mut dscores = vec![0.0; square];
+    for (index, at, y_at) in sizes.heads() {
+        let weights = &weights[index * square..][..square];
+        let (q, k, v) = (&qkv[at..], &qkv[at + d..], &qkv[at + 2 * d..]);
+        let dy = &dy[y_at..];
+        gemm(&mut dscores, [time, time], time, false, Matrix::new(dy, d), Matrix::transposed(v, 3 * d), d_head);
+        softmax_backward(weights, &mut dscores, time, sizes.scale());
+        let shape = [time, d_head];
+        gemm(&mut dqkv[at..], shape, 3 * d, false, Matrix::new(&dscores, time), Matrix::new(k, 3 * d), time);
+        gemm(&mut dqkv[at + d..], shape, 3 * d, false, Matrix::transposed(&dscores, time), Matrix::new(q, 3 * d), time);
+        gemm(&mut dqkv[at + 2 * d..], shape, 3 * d, false, Matrix::transposed(weights, time), Matrix::new(dy, d), time);
+    }
+    dqkv
+}
+
+simd_fn! {
+    /// Each row of `width` scores becomes `softmax(scale * row)`; a NaN makes its whole row NaN.
+    pub fn softmax(scores: &mut [f32], width: usize, scale: f32) {
+        for row in scores.chunks_exact_mut(width) {
+            let mut max = f32::NEG_INFINITY;
+            for &score in row.iter() {
+                max = if score > max { score } else { max };
+            }
+            for score in row.iter_mut() {
+                *score = exp((*score - max) * scale);
+            }
+            let inverse = 1.0 / sum_by(width, |j| row[j]);
+            for score in row.iter_mut() {
+                *score *= inverse;
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// `dweights` becomes `dscores = scale * weights (dweights - sum(weights dweights))`, a row at a time.
+    pub fn softmax_backward(weights: &[f32], dweights: &mut [f32], width: usize, scale: f32) {
+        for (w, dw) in weights.chunks_exact(width).zip(dweights.chunks_exact_mut(width)) {
+            let mean = sum_by(width, |j| w[j] * dw[j]);
+            for (dw, &w) in dw.iter_mut().zip(w) {
+                *dw = w * (*dw - mean) * scale;
+            }
+        }
+    }
+}
