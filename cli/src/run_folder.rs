@@ -1,10 +1,6 @@
 //! The folder of one run: results in, files out. It appears whole, with its configuration in it, or not at all; every file but the two
 //! that grow (`metrics.jsonl` and the event file) is replaced in one step. It decides nothing about what the files say, and it reads no clock.
 
-mod origin;
-
-pub use origin::manifest;
-
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},

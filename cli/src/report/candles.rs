@@ -120,6 +120,9 @@ struct Plot {
 
 impl Plot {
     fn of(window: &CandleWindow, clock: Clock) -> Option<Self> {
+        if window.bars.is_empty() {
+            return None;
+        }
         let prices = window.bars.iter().flat_map(|bar| [bar.low, bar.high, bar.open, bar.close]);
         let (low, high) = bounds(prices.chain(window.fills.iter().map(|fill| fill.price)))?;
         let pad = ((high - low) * 0.07).max(low.abs() * 1e-6 + f64::MIN_POSITIVE);

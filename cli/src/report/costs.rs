@@ -65,7 +65,8 @@ pub fn refusals(input: &ReportInput) -> Option<(String, String)> {
     let total: u64 = rows.iter().map(|row| row.1).sum();
     let decisions = input.stats.num_decisions;
     let of = if decisions > 0 { format!(" in {} decisions", plain(decisions as f64, 1.0)) } else { String::new() };
-    let sentence = format!("{} refusals{of}, by who refused and why.", plain(total as f64, 1.0));
+    let sentence =
+        format!("{} refusals{of}, by who refused and why; those of the gate are from the pass with the gate on.", plain(total as f64, 1.0));
     let mut figure = if rows.is_empty() {
         r#"<p class="none">Nothing was refused.</p>"#.into()
     } else {

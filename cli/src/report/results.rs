@@ -215,9 +215,9 @@ pub struct RandomRuns {
     pub num_runs: u32,
     /// Median of their total returns.
     pub median_return: f64,
-    /// 5 % quantile of their total returns.
+    /// 2.5 % quantile of their total returns.
     pub low_return: f64,
-    /// 95 % quantile of their total returns.
+    /// 97.5 % quantile of their total returns.
     pub high_return: f64,
     /// Share of the runs that did worse than the agent, 0 to 1.
     pub agent_percentile: f64,

@@ -39,7 +39,8 @@ fn months(path: &PathEquity) -> String {
     let mut years: Vec<(i16, [Option<f64>; 12], f64)> = Vec::new();
     let mut before = path.initial_micros;
     for (year, month, equity) in found {
-        let growth = equity as f64 / before as f64;
+        // a ruined account has no return
+        let growth = if before > 0 { equity as f64 / before as f64 } else { 1.0 };
         before = equity;
         if years.last().is_none_or(|last| last.0 != year) {
             years.push((year, [None; 12], 1.0));

@@ -242,7 +242,7 @@ const MORE_COLUMNS: [Column; 11] = [
 
 fn random_detail(random: &RandomRuns) -> String {
     format!(
-        "{} runs with the agent's trades and holding times; 90\u{a0}% between {} and {}; the agent beats {}",
+        "{} runs with the agent's trades and holding times; 95\u{a0}% between {} and {}; the agent beats {}",
         count(random.num_runs.into()),
         signed_percent(random.low_return),
         signed_percent(random.high_return),

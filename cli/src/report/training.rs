@@ -15,8 +15,9 @@ const MAX_PANELS: usize = 18;
 /// Curves of more points are drawn faint with their running mean on top.
 const SMOOTH_FROM: usize = 60;
 /// What is known, in the order of reading: name, title, unit.
-const KNOWN: [(&str, &str, Unit); 14] = [
+const KNOWN: [(&str, &str, Unit); 16] = [
     ("charts/episodic_return", "Episodic return", Unit::Suffix("")),
+    ("validation/log_growth", "Log growth on the validation part", Unit::Suffix("")),
     ("eval/total_return", "Return on the validation part", Unit::Percent),
     ("losses/entropy", "Entropy, nats", Unit::Suffix("")),
     ("losses/approx_kl", "Approximate KL divergence", Unit::Suffix("")),
@@ -27,6 +28,7 @@ const KNOWN: [(&str, &str, Unit); 14] = [
     ("losses/clipfrac", "Clipped share of samples", Unit::Percent),
     ("losses/aux_loss", "Auxiliary loss", Unit::Suffix("")),
     ("losses/grad_norm", "Gradient norm before clipping", Unit::Suffix("")),
+    ("charts/reward_deviation", "Deviation of the discounted return", Unit::Suffix("")),
     ("charts/learning_rate", "Learning rate", Unit::Suffix("")),
     ("charts/episodic_length", "Episodic length, bars", Unit::Suffix("")),
     ("losses/old_approx_kl", "Approximate KL divergence, first order", Unit::Suffix("")),
@@ -87,8 +89,17 @@ fn running_mean(line: &[(f64, f64)], len: usize) -> Vec<(f64, f64)> {
 
 /// Memory in use over the seconds of the run, with the budget and its two thresholds.
 pub fn memory(input: &ReportInput) -> Option<String> {
-    let used = |record: &MetricsRecord| Some((record.get("elapsed_s")?, record.get("memory/used_bytes")?));
-    let line: Vec<(f64, f64)> = input.metrics.iter().filter_map(used).collect();
+    // a resumed run counts its seconds from 0 again; the parts are put one after the other
+    let (mut offset, mut before) = (0.0, 0.0);
+    let mut line: Vec<(f64, f64)> = Vec::new();
+    for record in &input.metrics {
+        let (Some(elapsed), Some(used)) = (record.get("elapsed_s"), record.get("memory/used_bytes")) else { continue };
+        if elapsed < before {
+            offset += before;
+        }
+        before = elapsed;
+        line.push((offset + elapsed, used));
+    }
     let most =
         line.iter().map(|point| point.1).fold(0.0, f64::max).max(input.stats.memory.map_or(0.0, |memory| memory.budget_bytes as f64));
     if line.is_empty() || most <= 0.0 {
