@@ -42,8 +42,7 @@ impl Terms<'_> {
     ///
     /// # Errors
     /// As [`run_targets`].
-    pub fn run(&self, span: &TableSpan, rule: impl FnMut(&Observation<'_>) -> f32) -> Result<BacktestResult, AgentsError> {
-        let mut rule = rule;
+    pub fn run(&self, span: &TableSpan, mut rule: impl FnMut(&Observation<'_>) -> f32) -> Result<BacktestResult, AgentsError> {
         run_targets(span, self.env, self.risk, self.costs, |seen| Ok(rule(seen)))
     }
 }

@@ -12,7 +12,7 @@ use grandmodel_market::{
 
 use grandmodel_buffers::Pushed;
 
-use crate::{AgentsError, backtest::BacktestResult, env::EnvState, policy::PolicyNet, risk::Approved, rollout::RolloutStats};
+use crate::{AgentsError, actors::EmbedderLinks, backtest::BacktestResult, env::EnvState, policy::PolicyNet, risk::Approved, rollout::RolloutStats};
 
 /// To the feed: begin at the first ready row of a span.
 #[derive(Message, Clone, Debug)]
@@ -150,4 +150,12 @@ pub struct LaneGroupState {
     pub seed: u64,
     /// Words drawn from it.
     pub rng_words: u128,
+}
+
+/// To the agent: ask these embedders from now on; the old ones are gone.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct RewireEmbedders {
+    /// The four new ones, with the weights that were published last.
+    pub links: EmbedderLinks,
 }

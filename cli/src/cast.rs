@@ -14,7 +14,7 @@ use grandmodel_agents::{
 };
 use grandmodel_buffers::Buffer;
 use grandmodel_embedders::{
-    Embed, Embedder, EmbedderModule, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule,
+    Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule,
     TacticalModule,
     device::{Device, Infer},
     parameters,
@@ -29,7 +29,10 @@ use grandmodel_trainer::{
     learner::Learner,
 };
 
-use crate::config::RunConfig;
+use crate::{
+    config::RunConfig,
+    supervisor::{EmbedderChildren, RestartIntensity, Supervisor},
+};
 
 /// Addresses of the actors of one run.
 pub struct Cast {
@@ -41,6 +44,8 @@ pub struct Cast {
     pub agent: Addr<Agent>,
     /// Learns; absent in a backtest.
     pub learner: Option<Addr<LearnerActor>>,
+    /// Re-creates embedders, or says that the run must stop.
+    pub supervisor: Addr<Supervisor>,
     /// What memory granted the learner.
     pub plan: Option<BatchPlan>,
     published: Arc<Published>,
@@ -95,16 +100,12 @@ impl Cast {
 
         let published = Arc::new(Published::new());
         published.publish(FIRST_VERSION, &net.embedders);
-        let (structure, install_structure) = embedder::<StructureModule<Infer>>(&embed, &published)?;
-        let (tactical, install_tactical) = embedder::<TacticalModule<Infer>>(&embed, &published)?;
-        let (regime, install_regime) = embedder::<RegimeModule<Infer>>(&embed, &published)?;
-        let (lvn, install_lvn) = embedder::<LvnModule<Infer>>(&embed, &published)?;
-        let installs = vec![install_structure, install_tactical, install_regime, install_lvn];
+        let EmbedderChildren { links: embedders, installs } = embedders_anew(&embed, &published)?;
 
         let venue = Venue::start_in_arbiter(&act, |_| Venue::default());
         let feed = Feed::start_in_arbiter(&act, |_| Feed::default());
         let links = AgentLinks {
-            embedders: EmbedderLinks([structure, tactical, regime, lvn]),
+            embedders,
             open_span: feed.clone().recipient(),
             next_rows: feed.recipient(),
             open_account: venue.clone().recipient(),
@@ -141,7 +142,9 @@ impl Cast {
             learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, links)));
             plan = Some(granted);
         }
-        Ok(Self { memory, buffer, agent, learner, plan, published, installs, arbiters })
+        let intensity = RestartIntensity::default();
+        let supervisor = Supervisor::new(embedders_anew, published.clone(), agent.clone(), learner.clone(), intensity).start();
+        Ok(Self { memory, buffer, agent, learner, supervisor, plan, published, installs, arbiters })
     }
 
     /// Publishes and installs weights where there is no learner: a backtest.
@@ -160,11 +163,23 @@ impl Cast {
     }
 }
 
-/// One embedder with its first weights, and the recipient of the next.
+/// The four embedders with the weights that were published last: what the supervisor makes anew, too.
+fn embedders_anew(arbiter: &actix::ArbiterHandle, published: &Arc<Published>) -> Result<EmbedderChildren, EmbeddersError> {
+    let (structure, install_structure) = embedder::<StructureModule<Infer>>(arbiter, published)?;
+    let (tactical, install_tactical) = embedder::<TacticalModule<Infer>>(arbiter, published)?;
+    let (regime, install_regime) = embedder::<RegimeModule<Infer>>(arbiter, published)?;
+    let (lvn, install_lvn) = embedder::<LvnModule<Infer>>(arbiter, published)?;
+    Ok(EmbedderChildren {
+        links: EmbedderLinks([structure, tactical, regime, lvn]),
+        installs: vec![install_structure, install_tactical, install_regime, install_lvn],
+    })
+}
+
 fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
     arbiter: &actix::ArbiterHandle, published: &Arc<Published>,
-) -> Result<(actix::Recipient<Embed>, actix::Recipient<InstallWeights>)> {
-    let shell = Embedder::<M>::new(FIRST_VERSION, published.clone())?;
+) -> Result<(actix::Recipient<Embed>, actix::Recipient<InstallWeights>), EmbeddersError> {
+    let version = published.policy_version(M::KIND).unwrap_or(FIRST_VERSION);
+    let shell = Embedder::<M>::new(version, published.clone())?;
     let address = Embedder::start_in_arbiter(arbiter, |_| shell);
     Ok((address.clone().recipient(), address.recipient()))
 }

@@ -1,16 +1,21 @@
 //! The door to the house: command line in, wiring of the other rooms out. The binary is a thin shell around this library.
 
 pub mod args;
+pub mod backtest;
+pub mod bench;
 pub mod cast;
 pub mod config;
 pub mod data;
+pub mod devices;
 pub mod from_market;
 pub mod machine;
+pub mod messages;
 pub mod outcome;
 pub mod progress;
 pub mod report;
 pub mod run_folder;
 pub mod spans;
+pub mod supervisor;
 pub mod tensorboard;
 pub mod train;
 
@@ -33,6 +38,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
             println!("report     {}", report::render(&run)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Backtest { .. } | Command::Bench { .. } | Command::Devices => anyhow::bail!("in work"),
+        Command::Backtest { run, settings, block_len, gated } => backtest::run(&run, &settings, block_len, gated),
+        Command::Bench { filter, json } => bench::run(&filter, json.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Devices => {
+            devices::run();
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

@@ -102,6 +102,14 @@ impl MarketSpans {
         })
     }
 
+    /// Makes every table the test part: bars that the agent has not learned from.
+    pub fn test_everything(&mut self) {
+        if self.synthetic.is_none() {
+            self.test.truncate(1);
+            self.test = self.test.drain(..).map(|span| TableSpan::whole(span.table)).collect();
+        }
+    }
+
     /// Terms of the traded instrument.
     pub fn instrument(&self) -> &Instrument {
         self.test[0].table.instrument()

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use grandmodel_agents::{
+    AgentsError,
     backtest::BacktestResult,
     env::VecMarketEnv,
     messages::{Collect, Collected, LaneGroupState, RestoreLanes, RunBacktest, TakeLanes},
@@ -37,6 +38,7 @@ use crate::{
     cast::{Cast, Stream, seed_of},
     config::RunConfig,
     machine,
+    messages::{Child, ChildFailed, Verdict},
     outcome::{self, Trained},
     progress::{Progress, Standing},
     report::{Manifest, MetricsRecord},
@@ -159,7 +161,8 @@ fn stop_signal() -> Arc<AtomicBool> {
     stopped
 }
 
-fn manifest(config: &RunConfig, device: &Device) -> Manifest {
+/// What the run folder says of this run and this machine.
+pub fn manifest(config: &RunConfig, device: &Device) -> Manifest {
     Manifest {
         format: crate::report::FORMAT,
         config_name: config.name.clone(),
@@ -195,7 +198,7 @@ impl Run<'_> {
         let num_updates = ppo.num_updates();
         let every = |period: u32, update: u64| period > 0 && update.is_multiple_of(u64::from(period));
         while state.0 < num_updates && !self.stopped.load(Ordering::Relaxed) {
-            let collected = self.cast.agent.send(Collect { num_steps: ppo.num_steps }).await??;
+            let collected = self.collect(state.0).await?;
             let report = self.learner().send(Learn { policy_version: PolicyVersion(state.0) }).await??;
             state = (state.0 + 1, state.1 + ppo.batch_size());
             let memory = self.cast.memory.send(SampleNow).await?;
@@ -220,6 +223,29 @@ impl Run<'_> {
 
     fn learner(&self) -> &actix::Addr<grandmodel_trainer::actor::LearnerActor> {
         self.cast.learner.as_ref().expect("Invariant: a training run has a learner")
+    }
+
+    /// One rollout; embedders that fail are re-created as often as the supervisor allows. Lanes have not moved when embedding fails, so
+    /// the repeated rollout is the one that would have been.
+    async fn collect(&self, update: u64) -> Result<Collected> {
+        loop {
+            let error = match self.cast.agent.send(Collect { num_steps: self.config.ppo.num_steps }).await? {
+                Ok(collected) => return Ok(collected),
+                Err(error) => error,
+            };
+            let child = match &error {
+                AgentsError::Actor { actor: "embedder", .. } | AgentsError::Embedders(_) => Child::Embedders,
+                _ => Child::Agent,
+            };
+            let verdict = self.cast.supervisor.send(ChildFailed { child, cause: error.to_string() }).await?;
+            if let Verdict::Stop { reason } = verdict {
+                // What is known so far is kept; the lanes themselves may be what failed.
+                if let Err(lost) = self.save(update).await {
+                    eprintln!("no checkpoint of update {update} could be written: {lost:#}");
+                }
+                return Err(anyhow::Error::from(error).context(reason));
+            }
+        }
     }
 
     /// Mean log growth of equity a path on the validation part; remembers the best weights.

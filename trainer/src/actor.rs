@@ -17,7 +17,7 @@ use grandmodel_memory::{Subsystem, messages::ReportBytes};
 use crate::{
     TrainerError,
     learner::{LearnReport, Learner},
-    messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, TakeSnapshot},
+    messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, RewireInstalls, TakeSnapshot},
 };
 
 /// Those whom the learner speaks to.
@@ -126,6 +126,14 @@ impl Handler<RestoreSnapshot> for LearnerActor {
 
     fn handle(&mut self, asked: RestoreSnapshot, _: &mut Context<Self>) -> Self::Result {
         self.learner.restore(*asked.0)
+    }
+}
+
+impl Handler<RewireInstalls> for LearnerActor {
+    type Result = ();
+
+    fn handle(&mut self, message: RewireInstalls, _: &mut Context<Self>) {
+        self.links.embedders = message.embedders;
     }
 }
 

@@ -43,3 +43,11 @@ pub struct LearnerSnapshotReply(pub Box<LearnerSnapshot>);
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), TrainerError>")]
 pub struct RestoreSnapshot(pub Box<LearnerSnapshot>);
+
+/// Tell these embedders of new weights from now on; the old ones are gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RewireInstalls {
+    /// The new ones.
+    pub embedders: Vec<actix::Recipient<grandmodel_embedders::messages::InstallWeights>>,
+}

@@ -23,7 +23,7 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
     desk::{ACCOUNT_WIDTH, RowView, bar_ticks},
-    messages::{ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RowBlock, RunBacktest, SetKillSwitch, SubmitOrder},
+    messages::{ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RewireEmbedders, RowBlock, RunBacktest, SetKillSwitch, SubmitOrder},
     policy::PolicyNet,
 };
 
@@ -122,6 +122,14 @@ impl Handler<InstallPolicy> for Agent {
 
     fn handle(&mut self, message: InstallPolicy, _: &mut Self::Context) {
         self.installed = Some(Installed { policy_version: message.policy_version, policy: message.policy });
+    }
+}
+
+impl Handler<RewireEmbedders> for Agent {
+    type Result = ();
+
+    fn handle(&mut self, message: RewireEmbedders, _: &mut Self::Context) {
+        self.links.embedders = message.links;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grandmodel_market::{
     features::{FeatureConfig, Interval},
-    synth::{SynthConfig, SynthMarket, SynthPath, generate_path},
+    synth::{PATH_BARS, SynthConfig, SynthMarket, SynthPath, WARM_UP_BARS, benchmark_paths, generate_path},
 };
 use proptest::prelude::*;
 
@@ -182,6 +182,38 @@ fn statistics_follow_from_the_pass() {
     let gained: i64 = result.trades.iter().map(|trade| trade.pnl_micros).sum();
     assert!((found.final_equity - found.initial_equity - gained as f64 / 1e6).abs() < 1e-3);
     assert!(found.fees_paid > 0.0 && found.financing_paid > 0.0 && found.sharpe.is_none());
+}
+
+/// Prints the shares of the rules on the whole benchmark beside the specification's: run with `--ignored --nocapture`.
+#[test]
+#[ignore = "builds 34 full tables: minutes in a debug build"]
+fn shares_of_the_rules_on_the_benchmark() {
+    for (market, published) in [(SynthMarket::Regime, (0.92, 0.95)), (SynthMarket::Ou, (-1.33, 0.68))] {
+        let config = SynthConfig::of(market);
+        let policy = OptimalPolicy::solve(&config, ProportionalCosts::benchmark(market)).unwrap();
+        let (env, risk, costs) = (env(), RiskConfig::default(), costs(market));
+        let terms = Terms { env: &env, risk: &risk, costs: Some(&costs) };
+        let span = |path: &SynthPath| {
+            let table = FeatureTable::build(&path.series, &FeatureConfig::default()).unwrap();
+            TableSpan { rows: WARM_UP_BARS..table.len(), table: Arc::new(table) }
+        };
+        let paths = benchmark_paths(&config, 1).unwrap();
+        let rule = ThresholdRule::tune(&[span(&paths.train)], &terms).unwrap().unwrap();
+        let (mut averages, mut tuned, mut knowing) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, path) in paths.held_out.iter().enumerate() {
+            let span = span(path);
+            assert_eq!(span.num_ready(), PATH_BARS, "a held-out path is ready from its first bar after warm-up");
+            let best = optimum(&policy, &span, &terms).unwrap();
+            averages.push(share(1, index as u64, &moving_averages(&span, &terms).unwrap(), &best));
+            tuned.push(share(1, index as u64, &rule.run(&span, &terms).unwrap(), &best));
+            knowing.push(share(1, index as u64, &oracle(&policy, &path.hidden, &span, &terms).unwrap(), &best));
+        }
+        let mean_bp = averages.iter().map(|s| s.optimum).sum::<f64>() / (16.0 * PATH_BARS as f64) * 1e4;
+        println!("{market:?}: optimum {mean_bp:.3} bp a bar, expected {:.3}", policy.gain_bp());
+        println!("  moving averages {:?}, published {}", share_of_optimum(&averages, 1).unwrap(), published.0);
+        println!("  {rule} {:?}: {:?}, published {}", rule.between, share_of_optimum(&tuned, 1).unwrap(), published.1);
+        println!("  oracle {:?}", share_of_optimum(&knowing, 1).unwrap());
+    }
 }
 
 #[test]
