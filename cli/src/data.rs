@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use grandmodel_market::{
     Bar, FeatureTable,
     features::FeatureConfig,
-    import::{ImportConfig, import},
+    import::{BarSeries, ImportConfig, import},
     synth::{self, SynthConfig, SynthMarket},
 };
 use serde::{Deserialize, Serialize};
@@ -52,21 +52,23 @@ pub fn run(command: DataCommand) -> Result<()> {
                 other => return Err(anyhow!("market was {other:?}, expected \"regime\" or \"ou\"")),
             };
             let path = synth::generate(&SynthConfig::of(market), seed, bars)?;
-            write_csv(&output, &path.series.bars)?;
+            write_csv(&output, &path.series)?;
             println!("wrote {bars} bars to {}", output.display());
             Ok(())
         }
     }
 }
 
-/// Bars as CSV: `timestamp` in nanoseconds of the open, prices, volume.
-fn write_csv(path: &Path, bars: &[Bar]) -> Result<()> {
+/// Bars as CSV: `timestamp` in nanoseconds of the open, prices with the digits of the tick, volume.
+fn write_csv(path: &Path, series: &BarSeries) -> Result<()> {
     use std::io::Write;
+    let tick = series.instrument.tick_size.to_string();
+    let digits = tick.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     let say = || format!("{}: cannot write", path.display());
     let mut out = BufWriter::new(File::create(path).with_context(say)?);
     writeln!(out, "timestamp,open,high,low,close,volume").with_context(say)?;
-    for bar in bars {
-        writeln!(out, "{},{},{},{},{},{}", bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume).with_context(say)?;
+    for Bar { ts_open, open, high, low, close, volume, .. } in &series.bars {
+        writeln!(out, "{ts_open},{open:.digits$},{high:.digits$},{low:.digits$},{close:.digits$},{volume}").with_context(say)?;
     }
     out.flush().with_context(say)
 }

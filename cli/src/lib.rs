@@ -24,6 +24,17 @@ use std::process::ExitCode;
 use anyhow::Result;
 use args::{Args, Command};
 
+/// An error with its causes on one line, each said once: some errors already end with their cause.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Runs one command line.
 ///
 /// # Errors

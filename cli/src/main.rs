@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use grandmodel_cli::{args::Args, run};
+use grandmodel_cli::{args::Args, explain, run};
 
 // Flex allocates for every operation; the system allocator gives large blocks back to the kernel each time (docs/log.md).
 #[global_allocator]
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explain(&error));
             ExitCode::FAILURE
         }
     }

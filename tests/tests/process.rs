@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use grandmodel_cli::{args::Args, run, train::EXIT_STOPPED};
+use grandmodel_cli::{args::Args, explain, run, train::EXIT_STOPPED};
 
 /// Arguments of the process, one a line.
 const ARGUMENTS: &str = "GRANDMODEL_TEST_ARGUMENTS";
@@ -101,7 +101,7 @@ fn door() {
         Ok(Ok(code)) if code == ExitCode::from(EXIT_STOPPED) => i32::from(EXIT_STOPPED),
         Ok(Ok(_)) => 1,
         Ok(Err(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explain(&error));
             1
         }
         Err(usage) => {

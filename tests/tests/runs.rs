@@ -143,6 +143,10 @@ pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("created");
     for path in entries(from) {
         let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() { copy_folder(&path, &target) } else { drop(fs::copy(&path, &target).expect("copied")) }
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("copied");
+        }
     }
 }

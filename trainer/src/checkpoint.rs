@@ -90,12 +90,11 @@ pub fn write<S: Serialize>(folder: &Path, update: u64, checkpoint: &Checkpoint<S
     let manifest =
         Manifest { format_version: FORMAT_VERSION, update, adam_step: checkpoint.adam.step, shapes: checkpoint.shapes.clone(), blake3 };
     files.push((MANIFEST, serde_json::to_vec_pretty(&manifest).expect("Invariant: the manifest is plain")));
-    for (name, bytes) in &files {
-        let file = temporary.join(name);
-        let mut out = fs::File::create(&file).map_err(io(&file))?;
-        out.write_all(bytes).and_then(|()| out.sync_all()).map_err(io(&file))?;
+    if let Err(error) = fill(&temporary, &files) {
+        // A disk that is full has no room for a half checkpoint either.
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
     }
-    sync_folder(&temporary)?;
     // Between removing and renaming the older folder of the same update is gone; the last n - 1 still stand.
     if path.exists() {
         fs::remove_dir_all(&path).map_err(io(&path))?;
@@ -103,6 +102,15 @@ pub fn write<S: Serialize>(folder: &Path, update: u64, checkpoint: &Checkpoint<S
     fs::rename(&temporary, &path).map_err(io(&path))?;
     sync_folder(folder)?;
     Ok(path)
+}
+
+fn fill(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), TrainerError> {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        let written = fs::File::create(&path).and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()));
+        written.map_err(|source| TrainerError::Io { path, source })?;
+    }
+    sync_folder(folder)
 }
 
 /// Reads and verifies one checkpoint folder.
