@@ -22,11 +22,7 @@ pub fn attention<B: Ops>(qkv: Tensor<B, 3>, num_heads: usize) -> Tensor<B, 3> {
         "qkv width was {width}, must be a multiple of 3 * num_heads = {}",
         3 * num_heads
     );
-    if fits(&qkv) {
-        tensor(B::run(Attention { num_heads }, [primitive(qkv)]))
-    } else {
-        composed::attention(qkv, num_heads)
-    }
+    if fits(&qkv) { tensor(B::run(Attention { num_heads }, [primitive(qkv)])) } else { composed::attention(qkv, num_heads) }
 }
 
 struct Attention {

@@ -50,14 +50,7 @@ impl Fused<3> for LayerNorm {
     fn backward(&self, saved: &Saved, mut dy: TensorData, _: [bool; 3]) -> [Option<TensorData>; 3] {
         let gamma = values(&saved.gamma);
         let (mut dgamma, mut dbeta) = (vec![0.0; gamma.len()], vec![0.0; gamma.len()]);
-        kernels::layer_norm::backward(
-            values(&saved.normal),
-            &saved.scale,
-            gamma,
-            values_mut(&mut dy),
-            &mut dgamma,
-            &mut dbeta,
-        );
+        kernels::layer_norm::backward(values(&saved.normal), &saved.scale, gamma, values_mut(&mut dy), &mut dgamma, &mut dbeta);
         [Some(dy), Some(TensorData::new(dgamma, [gamma.len()])), Some(TensorData::new(dbeta, [gamma.len()]))]
     }
 }

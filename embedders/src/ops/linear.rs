@@ -17,11 +17,7 @@ pub fn linear<B: Ops, const D: usize>(x: Tensor<B, D>, weight: Tensor<B, 2>, bia
     let [width_in, width_out] = weight.dims();
     assert_eq!(x.dims()[D - 1], width_in, "the last dimension of x must be the first of weight");
     assert_eq!(bias.dims(), [width_out], "bias must be as long as the second dimension of weight");
-    if fits(&x) {
-        tensor(B::run(Linear, [primitive(x), primitive(weight), primitive(bias)]))
-    } else {
-        composed::linear(x, weight, bias)
-    }
+    if fits(&x) { tensor(B::run(Linear, [primitive(x), primitive(weight), primitive(bias)])) } else { composed::linear(x, weight, bias) }
 }
 
 struct Linear;
@@ -38,7 +34,15 @@ impl Fused<3> for Linear {
         let [width_in, width_out] = dims(&weight);
         let rows = rows_of(&x);
         let mut y = kernels::repeat(values(&bias), rows);
-        gemm(&mut y, [rows, width_out], width_out, true, Matrix::new(values(&x), width_in), Matrix::new(values(&weight), width_out), width_in);
+        gemm(
+            &mut y,
+            [rows, width_out],
+            width_out,
+            true,
+            Matrix::new(values(&x), width_in),
+            Matrix::new(values(&weight), width_out),
+            width_in,
+        );
         let mut shape = x.shape.clone();
         *shape.last_mut().expect("Invariant: x has at least one dimension") = width_out;
         (TensorData::new(y, shape), keep.then_some(Saved { x, weight }))
