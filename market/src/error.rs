@@ -71,10 +71,12 @@ pub enum MarketError {
         /// Which one, counted from 1.
         number: u64,
         /// Field, value and what was expected.
-        row: crate::import::BadRow,
+        row: Box<crate::import::BadRow>,
     },
     /// More rows had to be set aside than the settings allow.
-    #[error("{path}: {num_bad} of {num_rows} rows cannot be used, import.max_bad_share allows {max_share}; the first is {unit} {number}: {first}")]
+    #[error(
+        "{path}: {num_bad} of {num_rows} rows cannot be used, import.max_bad_share allows {max_share}; the first is {unit} {number}: {first}"
+    )]
     TooManyBadRows {
         /// The file.
         path: std::path::PathBuf,
@@ -89,7 +91,7 @@ pub enum MarketError {
         /// Where the first is.
         number: u64,
         /// The first of them.
-        first: crate::import::BadRow,
+        first: Box<crate::import::BadRow>,
     },
     /// Too little to tell anything.
     #[error("{path}: {num_rows} usable rows, expected at least {needed}{why}")]
@@ -135,9 +137,7 @@ pub enum MarketError {
         num_prices: usize,
     },
     /// Dates that can be read in two ways.
-    #[error(
-        "{path}: {example:?} may be day/month or month/day, and no date in the file decides it; set import.day_first = true or false"
-    )]
+    #[error("{path}: {example:?} may be day/month or month/day, and no date in the file decides it; set import.day_first = true or false")]
     AmbiguousDates {
         /// The file.
         path: std::path::PathBuf,

@@ -177,3 +177,6 @@ pub fn gaps(bars: &[Bar], interval_ns: i64) -> GapStats {
     }
     stats
 }
+
+#[cfg(test)]
+mod tests;

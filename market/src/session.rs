@@ -126,7 +126,11 @@ impl Hours {
     /// The session that holds `ts`: that of its own local date, or of the date before when it crosses midnight.
     fn current(&self, ts: i64) -> Option<(i64, i64)> {
         let date = self.local_date(ts);
-        [Some(date), date.yesterday().ok()].into_iter().flatten().filter_map(|date| self.on(date)).find(|&(start, end)| start <= ts && ts < end)
+        [Some(date), date.yesterday().ok()]
+            .into_iter()
+            .flatten()
+            .filter_map(|date| self.on(date))
+            .find(|&(start, end)| start <= ts && ts < end)
     }
 
     fn next_open(&self, ts: i64) -> Option<i64> {

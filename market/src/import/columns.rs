@@ -51,9 +51,32 @@ pub(super) const MAX_VOLUMES: usize = 3;
 pub(super) const PRICE_NAMES: [&str; 4] = ["open", "high", "low", "close"];
 
 const TIME_NAMES: [&str; 26] = [
-    "timestamp", "datetime", "date_time", "unix", "unix_timestamp", "unix_time", "unixtime", "epoch", "open_time", "opentime", "time_open", "timeopen",
-    "ts", "ts_open", "ts_event", "timestamp_utc", "datetime_utc", "time_utc", "utc_time", "utc", "gmt_time", "local_time", "time_period_start",
-    "start_time", "start", "bar_time",
+    "timestamp",
+    "datetime",
+    "date_time",
+    "unix",
+    "unix_timestamp",
+    "unix_time",
+    "unixtime",
+    "epoch",
+    "open_time",
+    "opentime",
+    "time_open",
+    "timeopen",
+    "ts",
+    "ts_open",
+    "ts_event",
+    "timestamp_utc",
+    "datetime_utc",
+    "time_utc",
+    "utc_time",
+    "utc",
+    "gmt_time",
+    "local_time",
+    "time_period_start",
+    "start_time",
+    "start",
+    "bar_time",
 ];
 const DATE_NAMES: [&str; 7] = ["date", "day", "dtyyyymmdd", "trade_date", "trading_date", "trading_day", "date_utc"];
 const CLOCK_NAMES: [&str; 4] = ["time", "tm", "clock", "time_of_day"];
@@ -72,7 +95,19 @@ fn price_names(price: usize) -> &'static [&'static str] {
         0 => &["open", "o", "open_price", "opening_price", "price_open", "px_open", "first"],
         1 => &["high", "h", "high_price", "price_high", "px_high", "max"],
         2 => &["low", "l", "low_price", "price_low", "px_low", "min"],
-        _ => &["close", "c", "close_price", "closing_price", "price_close", "px_close", "px_last", "last", "last_price", "close_last", "price"],
+        _ => &[
+            "close",
+            "c",
+            "close_price",
+            "closing_price",
+            "price_close",
+            "px_close",
+            "px_last",
+            "last",
+            "last_price",
+            "close_last",
+            "price",
+        ],
     }
 }
 
@@ -82,15 +117,12 @@ impl Columns {
         let plain: Vec<String> = names.iter().map(|name| normalise(name)).collect();
         let stated = |choice: &Option<ColumnRef>| choice.as_ref().and_then(|choice| locate(choice, names, &plain));
         let by_name = |names: &[&str]| names.iter().find_map(|name| plain.iter().position(|plain| plain == name));
-        let mut columns = Self::default();
-        columns.prices = [&choice.open, &choice.high, &choice.low, &choice.close].map(stated);
-        for (price, column) in columns.prices.iter_mut().enumerate() {
-            // A column named by the settings and not there stays missing: that is an error, not a reason to look elsewhere.
-            let left_to_names = [&choice.open, &choice.high, &choice.low, &choice.close][price].is_none();
-            if left_to_names {
-                *column = by_name(price_names(price));
-            }
-        }
+        let prices = [&choice.open, &choice.high, &choice.low, &choice.close];
+        // A column named by the settings and not there stays missing: that is an error, not a reason to look elsewhere.
+        let price =
+            |(price, choice): (usize, &Option<ColumnRef>)| if choice.is_some() { stated(choice) } else { by_name(price_names(price)) };
+        let prices = [0, 1, 2, 3].map(|index| price((index, prices[index])));
+        let mut columns = Self { prices, ..Self::default() };
         (columns.time, columns.clock) = match choice {
             ColumnChoice { date: Some(_), .. } => (stated(&choice.date), stated(&choice.clock)),
             ColumnChoice { time: Some(_), .. } => (stated(&choice.time), None),
@@ -132,7 +164,11 @@ impl Columns {
             .filter(|&index| !self.uses(index) && self.volumes.iter().all(|volume| volume.index != index))
             .map(|index| {
                 let name = if names[index].trim().is_empty() { format!("column {}", index + 1) } else { names[index].trim().to_owned() };
-                let why = if plain[index].contains("adj") { "adjusted prices are not used: they change the past whenever a dividend is paid" } else { "not needed" };
+                let why = if plain[index].contains("adj") {
+                    "adjusted prices are not used: they change the past whenever a dividend is paid"
+                } else {
+                    "not needed"
+                };
                 (name, why)
             })
             .collect()
@@ -200,7 +236,8 @@ fn volume_hint(name: &str) -> Option<(VolumeHint, String)> {
     }
     // `volume_btc`, `btc_volume`, but not `taker_buy_volume`: that is a part of it.
     let words: Vec<&str> = name.split('_').collect();
-    let is_part = words.iter().any(|word| matches!(*word, "taker" | "maker" | "buy" | "sell" | "ask" | "bid" | "num" | "number" | "avg" | "adj"));
+    let is_part =
+        words.iter().any(|word| matches!(*word, "taker" | "maker" | "buy" | "sell" | "ask" | "bid" | "num" | "number" | "avg" | "adj"));
     match words[..] {
         ["volume" | "vol", unit] | [unit, "volume" | "vol"] if !is_part => Some((VolumeHint::Plain, unit.into())),
         _ => None,
@@ -239,7 +276,10 @@ mod tests {
     fn volumes_are_told_apart_by_name() {
         let hints = |names| find(names).volumes.into_iter().map(|volume| (volume.index, volume.hint, volume.unit)).collect::<Vec<_>>();
         assert_eq!(hints("date,Volume BTC,Volume"), [(1, VolumeHint::Plain, "btc".into()), (2, VolumeHint::Plain, String::new())]);
-        assert_eq!(hints("quote_asset_volume,volume,taker_buy_volume"), [(1, VolumeHint::Plain, String::new()), (0, VolumeHint::Quote, String::new())]);
+        assert_eq!(
+            hints("quote_asset_volume,volume,taker_buy_volume"),
+            [(1, VolumeHint::Plain, String::new()), (0, VolumeHint::Quote, String::new())]
+        );
         assert_eq!(find("Date,Open,High,Low,Close,Adj Close,Volume").ignored[0].0, "Adj Close");
     }
 

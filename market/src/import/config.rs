@@ -63,7 +63,9 @@ impl ImportConfig {
     /// [`MarketError::Setting`] with the key, its value, and what was expected.
     pub fn validate(&self) -> Result<(), MarketError> {
         let refuse = |key, value: String, expected: &str| Err(MarketError::Setting { key, value, expected: expected.into() });
-        if let Some(delimiter) = self.delimiter.filter(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '"' | '\n' | '\r' | '.')) {
+        if let Some(delimiter) =
+            self.delimiter.filter(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '"' | '\n' | '\r' | '.'))
+        {
             return refuse("import.delimiter", delimiter.into(), "one ASCII character that no number holds, such as \",\" or \";\"");
         }
         if let Some(decimal) = self.decimal.filter(|c| !matches!(c, '.' | ',')) {

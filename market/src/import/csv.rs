@@ -52,7 +52,11 @@ impl Layout {
             start.push(lines.text().to_owned());
         }
         if start.iter().all(|line| line.trim().is_empty()) {
-            return Err(MarketError::File { path: path.into(), found: "holds only empty lines".into(), expected: "a table of bars".into() });
+            return Err(MarketError::File {
+                path: path.into(),
+                found: "holds only empty lines".into(),
+                expected: "a table of bars".into(),
+            });
         }
         let delimiters = config.delimiter.map_or(DELIMITERS.to_vec(), |delimiter| vec![delimiter]);
         let found = |(line, delimiter): &(usize, char)| Columns::find(&split(&start[*line], *delimiter), &config.columns).num_found();
@@ -63,14 +67,20 @@ impl Layout {
             let choice = &config.columns;
             [&choice.open, &choice.high, &choice.low, &choice.close].iter().all(|column| matches!(column, Some(ColumnRef::Number(_))))
         };
-        let is_header = |(line, delimiter): &(usize, char)| split(&start[*line], *delimiter).iter().filter(|field| is_number(field)).count() < MIN_FOUND;
+        let is_header = |(line, delimiter): &(usize, char)| {
+            split(&start[*line], *delimiter).iter().filter(|field| is_number(field)).count() < MIN_FOUND
+        };
         match best.filter(|best| !numbered && found(best) >= MIN_FOUND && is_header(best)) {
             Some((line, delimiter)) => Ok(Self::with_header(&start, line, delimiter, config)),
             None if numbered => Ok(Self::without_header(&start, &delimiters, config)),
             None => Err(MarketError::NoHeader {
                 path: path.into(),
                 lines_searched: start.len(),
-                first_line: start.iter().find(|line| !line.trim().is_empty()).map(|line| line.chars().take(120).collect()).unwrap_or_default(),
+                first_line: start
+                    .iter()
+                    .find(|line| !line.trim().is_empty())
+                    .map(|line| line.chars().take(120).collect())
+                    .unwrap_or_default(),
             }),
         }
     }
@@ -103,14 +113,16 @@ impl Layout {
             .max_by_key(|&delimiter| start.iter().map(|line| num_fields(line, delimiter)).sum::<usize>())
             .unwrap_or(',');
         // Whatever comes before the first line of numbers is a header or a comment.
-        let first = start.iter().position(|line| split(line, delimiter).iter().filter(|field| looks_numeric(field)).count() >= 4).unwrap_or(0);
+        let first =
+            start.iter().position(|line| split(line, delimiter).iter().filter(|field| looks_numeric(field)).count() >= 4).unwrap_or(0);
         Self { delimiter, decimal: '.', names: Vec::new(), header_line: None, num_skipped: first as u64 }.with_decimal(start, config)
     }
 
     fn with_decimal(mut self, start: &[String], config: &ImportConfig) -> Self {
         let prices = Columns::find(&self.names, &config.columns).prices;
         let rows = start.iter().skip(self.num_skipped as usize).map(|line| split(line, self.delimiter));
-        let fields: Vec<String> = rows.flat_map(|row| prices.iter().flatten().filter_map(|&price| row.get(price).cloned()).collect::<Vec<_>>()).collect();
+        let fields: Vec<String> =
+            rows.flat_map(|row| prices.iter().flatten().filter_map(|&price| row.get(price).cloned()).collect::<Vec<_>>()).collect();
         let detected = || if self.delimiter == ',' { '.' } else { number::decimal_mark(fields.iter().map(String::as_str)) };
         self.decimal = config.decimal.unwrap_or_else(detected);
         self

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    BarSeries, BadRow, ImportReport, MAX_ROWS, NumberedRow,
+    BadRow, BarSeries, ImportReport, MAX_ROWS, NumberedRow,
     columns::{Columns, MAX_VOLUMES, PRICE_NAMES},
     config::{BadRowPolicy, ImportConfig},
     dates::{self, Moment, NoShape, Shape, ShapeFinder, TimeReader},
@@ -150,11 +150,11 @@ fn find_shape<S: RowSource>(
             path: path.into(),
             unit: source.unit(),
             number,
-            row: BadRow {
+            row: Box::new(BadRow {
                 field: field_name(names, columns.time),
                 value: format!("{text:?}"),
                 expected: "a date and time, or a Unix time (import.time_format states a pattern)".into(),
-            },
+            }),
         }),
         NoShape::Empty => Err(MarketError::TooFewRows { path: path.into(), num_rows: 0, needed: 1, why: "" }),
     }
@@ -204,9 +204,11 @@ impl Intake<'_> {
         let mut prices = [0.0; 4];
         for (price, column) in prices.iter_mut().zip(self.columns.prices) {
             let cell = column.map_or(Cell::Missing, |column| source.cell(column));
-            *price = number(cell, source.decimal())
-                .filter(|price| price.is_finite())
-                .ok_or_else(|| BadRow { field: self.field(column), value: cell.to_string(), expected: "a finite number".into() })?;
+            *price = number(cell, source.decimal()).filter(|price| price.is_finite()).ok_or_else(|| BadRow {
+                field: self.field(column),
+                value: cell.to_string(),
+                expected: "a finite number".into(),
+            })?;
         }
         let [open, high, low, close] = prices;
         Bar::new_checked(0, 1, open, high, low, close, 0.0).map_err(|error| self.bar_error(&error))?;
@@ -255,7 +257,9 @@ impl Intake<'_> {
     /// A bar's error as that of the row's field.
     pub fn bar_error(&self, error: &MarketError) -> BadRow {
         match error {
-            MarketError::Bar { field, value, expected } => BadRow { field: (*field).into(), value: value.to_string(), expected: (*expected).into() },
+            MarketError::Bar { field, value, expected } => {
+                BadRow { field: (*field).into(), value: value.to_string(), expected: (*expected).into() }
+            }
             other => BadRow { field: "bar".into(), value: other.to_string(), expected: "a bar".into() },
         }
     }
@@ -268,7 +272,11 @@ impl Intake<'_> {
 
 fn field_name(names: &[String], column: Option<usize>) -> String {
     match column {
-        Some(index) => names.get(index).map(|name| name.trim()).filter(|name| !name.is_empty()).map_or_else(|| format!("column {}", index + 1), str::to_owned),
+        Some(index) => names
+            .get(index)
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty())
+            .map_or_else(|| format!("column {}", index + 1), str::to_owned),
         None => "time".into(),
     }
 }
@@ -300,7 +308,7 @@ impl Quarantine<'_> {
     /// [`MarketError::Row`] when the settings say to stop.
     pub fn put(&mut self, number: u64, row: BadRow) -> Result<(), MarketError> {
         if self.policy == BadRowPolicy::Stop {
-            return Err(MarketError::Row { path: self.path.into(), unit: self.unit, number, row });
+            return Err(MarketError::Row { path: self.path.into(), unit: self.unit, number, row: Box::new(row) });
         }
         self.num_rows += 1;
         if self.rows.len() < MAX_KEPT_BAD_ROWS {

@@ -68,7 +68,13 @@ fn kind_of(path: &Path, stated: FileFormat) -> Result<FileFormat, MarketError> {
     if start.is_empty() {
         return Err(refuse("is empty", "a table of bars"));
     }
-    let packed = [(&b"\x1f\x8b"[..], "gzip"), (b"PK\x03\x04", "zip (or a spreadsheet)"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz")];
+    let packed = [
+        (&b"\x1f\x8b"[..], "gzip"),
+        (b"PK\x03\x04", "zip (or a spreadsheet)"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ", "xz"),
+    ];
     if let Some((_, name)) = packed.iter().find(|(magic, _)| start.starts_with(magic)) {
         return Err(refuse(&format!("is packed with {name}"), "plain text or Parquet: unpack it first"));
     }
@@ -77,7 +83,9 @@ fn kind_of(path: &Path, stated: FileFormat) -> Result<FileFormat, MarketError> {
         FileFormat::Parquet if !is_parquet => Err(refuse("does not begin with PAR1", "a Parquet file (import.format)")),
         FileFormat::Csv if is_parquet => Err(refuse("is a Parquet file", "text (import.format)")),
         _ if is_parquet => Ok(FileFormat::Parquet),
-        _ if csv::utf16(&start).is_none() && start.contains(&0) => Err(refuse("holds bytes that are no text", "a text table (CSV) or a Parquet file")),
+        _ if csv::utf16(&start).is_none() && start.contains(&0) => {
+            Err(refuse("holds bytes that are no text", "a text table (CSV) or a Parquet file"))
+        }
         _ => Ok(FileFormat::Csv),
     }
 }

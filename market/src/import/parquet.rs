@@ -58,7 +58,8 @@ impl ParquetRows {
         let reader = SerializedFileReader::new(file).map_err(|source| MarketError::Parquet { path: path.into(), source })?;
         let columns = reader.metadata().file_metadata().schema_descr_ptr();
         // A nested column keeps its place but has no name that could be taken for a price.
-        let names = columns.columns().iter().map(|column| if column.max_rep_level() == 0 { column.path().string() } else { "nested".into() });
+        let names =
+            columns.columns().iter().map(|column| if column.max_rep_level() == 0 { column.path().string() } else { "nested".into() });
         let (names, num_columns): (Vec<_>, _) = (names.collect(), columns.num_columns());
         let mut needed = needed.to_vec();
         needed.retain(|&column| column < num_columns && columns.column(column).max_rep_level() == 0);
@@ -169,8 +170,11 @@ fn read_batch(reader: &mut ColumnReader, column: &ColumnDescriptor) -> Result<(V
     })
 }
 
+/// Values of one column and how many rows they cover.
+type Taken<T> = (Vec<Option<T>>, usize);
+
 /// Reads rows of one column; a value whose definition level is below the highest is null.
-fn take<D: DataType>(reader: &mut ColumnReaderImpl<D>, max_def: i16) -> Result<(Vec<Option<D::T>>, usize), ParquetError> {
+fn take<D: DataType>(reader: &mut ColumnReaderImpl<D>, max_def: i16) -> Result<Taken<D::T>, ParquetError> {
     let (mut levels, mut values) = (Vec::new(), Vec::new());
     let levels_wanted = (max_def > 0).then_some(&mut levels);
     let (num_rows, ..) = reader.read_records(BATCH_ROWS, levels_wanted, None, &mut values)?;
@@ -182,8 +186,10 @@ fn take<D: DataType>(reader: &mut ColumnReaderImpl<D>, max_def: i16) -> Result<(
 }
 
 /// Whole numbers by what the schema says they count.
-fn whole<T>((values, len): (Vec<Option<T>>, usize), column: &ColumnDescriptor, wide: impl Fn(T) -> i64) -> (Values, usize) {
-    let scaled = |values: Vec<Option<T>>, factor: i64| values.into_iter().map(|value| value.and_then(|value| wide(value).checked_mul(factor))).collect();
+fn whole<T>((values, len): Taken<T>, column: &ColumnDescriptor, wide: impl Fn(T) -> i64) -> (Values, usize) {
+    let scaled = |values: Vec<Option<T>>, factor: i64| {
+        values.into_iter().map(|value| value.and_then(|value| wide(value).checked_mul(factor))).collect()
+    };
     let unit_ns = |unit: &TimeUnit| match unit {
         TimeUnit::MILLIS => 1_000_000,
         TimeUnit::MICROS => 1000,
@@ -198,9 +204,9 @@ fn whole<T>((values, len): (Vec<Option<T>>, usize), column: &ColumnDescriptor, w
         (Some(LogicalType::Time(time)), _) => clocks(scaled(values, unit_ns(&time.unit))),
         (_, ConvertedType::TIME_MILLIS) => clocks(scaled(values, 1_000_000)),
         (_, ConvertedType::TIME_MICROS) => clocks(scaled(values, 1000)),
-        (Some(LogicalType::Decimal(_)), _) | (_, ConvertedType::DECIMAL) => {
-            Values::Numbers(scaled(values, 1).into_iter().map(|value: Option<i64>| value.map(|value| decimal(value.into(), column.type_scale()))).collect())
-        }
+        (Some(LogicalType::Decimal(_)), _) | (_, ConvertedType::DECIMAL) => Values::Numbers(
+            scaled(values, 1).into_iter().map(|value: Option<i64>| value.map(|value| decimal(value.into(), column.type_scale()))).collect(),
+        ),
         _ => Values::Integers(scaled(values, 1)),
     };
     (values, len)
@@ -222,10 +228,13 @@ fn decimal(value: i128, scale: i32) -> f64 {
 
 /// Texts, or decimal numbers of many digits.
 fn bytes(values: impl Iterator<Item = Option<Vec<u8>>>, column: &ColumnDescriptor) -> Values {
-    let is_decimal = matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_))) || column.converted_type() == ConvertedType::DECIMAL;
+    let is_decimal =
+        matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_))) || column.converted_type() == ConvertedType::DECIMAL;
     if !is_decimal {
         let is_text = column.physical_type() == PhysicalType::BYTE_ARRAY;
-        return Values::Texts(values.map(|value| value.filter(|_| is_text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())).collect());
+        return Values::Texts(
+            values.map(|value| value.filter(|_| is_text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())).collect(),
+        );
     }
     // Two's complement, the highest byte first.
     let signed = |bytes: &[u8]| {

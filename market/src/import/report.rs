@@ -161,7 +161,13 @@ impl ImportReport {
         if self.num_sorted > 0 {
             let lines: Vec<String> = self.sorted.iter().take(MAX_PRINTED).map(u64::to_string).collect();
             let more = if self.num_sorted > MAX_PRINTED { ", ..." } else { "" };
-            writeln!(f, "sorted     {} rows were out of order and put where their times say: {} {}{more}", self.num_sorted, self.unit, lines.join(", "))?;
+            writeln!(
+                f,
+                "sorted     {} rows were out of order and put where their times say: {} {}{more}",
+                self.num_sorted,
+                self.unit,
+                lines.join(", ")
+            )?;
         }
         Ok(())
     }

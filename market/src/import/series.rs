@@ -51,7 +51,10 @@ pub(super) fn finish(mut intake: Intake<'_>) -> Result<(BarSeries, ImportReport)
     let mut notes = grid.notes;
     notes.extend(Some(chosen.why).filter(|why| !why.is_empty()));
     if interval.share < MIN_INTERVAL_SHARE {
-        notes.push(format!("only {:.0} % of the steps between rows are one interval: import.interval states another", 100.0 * interval.share));
+        notes.push(format!(
+            "only {:.0} % of the steps between rows are one interval: import.interval states another",
+            100.0 * interval.share
+        ));
     }
     if let Err(error) = series.instrument.micros_per_tick_lot() {
         notes.push(error.to_string());
@@ -68,7 +71,11 @@ fn choose_symbol(intake: &mut Intake<'_>) -> Result<(String, usize), MarketError
         let index = stated.as_ref().and_then(|stated| intake.symbols.iter().position(|symbol| symbol.eq_ignore_ascii_case(stated)));
         let Some(index) = index else {
             let symbols: Vec<&str> = intake.symbols.iter().take(MAX_NAMED_SYMBOLS).map(String::as_str).collect();
-            return Err(MarketError::ManySymbols { path: intake.path.into(), num_symbols: intake.symbols.len(), symbols: symbols.join(", ") });
+            return Err(MarketError::ManySymbols {
+                path: intake.path.into(),
+                num_symbols: intake.symbols.len(),
+                symbols: symbols.join(", "),
+            });
         };
         let before = intake.rows.len();
         intake.rows.retain(|row| row.symbol as usize == index);
@@ -120,7 +127,9 @@ fn put_in_order(intake: &mut Intake<'_>) -> Result<Sorting, MarketError> {
             Some(last) => {
                 let same = if last.prices == row.prices { "the same prices" } else { "other prices" };
                 let expected = format!("a time that no other row has ({} {} has it, with {same})", intake.unit, last.number);
-                intake.bad.put(row.number, BadRow { field: intake.field(intake.columns.time), value: report::time(row.moment.ts), expected })?;
+                intake
+                    .bad
+                    .put(row.number, BadRow { field: intake.field(intake.columns.time), value: report::time(row.moment.ts), expected })?;
             }
             None => kept.push(row),
         }
@@ -196,7 +205,7 @@ fn check_shares(intake: &mut Intake<'_>) -> Result<(), MarketError> {
             max_share,
             unit: intake.unit,
             number: first.number,
-            first: first.row.clone(),
+            first: Box::new(first.row.clone()),
         }),
         _ => Ok(()),
     }
@@ -274,14 +283,23 @@ fn put_on_grid(intake: &Intake<'_>, bars: &mut [Bar]) -> Result<GridFound, Marke
         );
         return Ok(GridFound { grid: found.grid, why: "auto: no exact grid, seven digits kept".into(), notes: vec![note] });
     };
-    let refuse = || MarketError::Setting { key: "instrument.tick", value: tick.to_string(), expected: "a decimal number of at most 18 digits".into() };
+    let refuse = || MarketError::Setting {
+        key: "instrument.tick",
+        value: tick.to_string(),
+        expected: "a decimal number of at most 18 digits".into(),
+    };
     let grid = Grid::of_tick(tick).ok_or_else(refuse)?;
-    let mut off = bars.iter().zip(&intake.rows).flat_map(|(bar, row)| prices(bar).into_iter().enumerate().map(move |(i, price)| (row.number, i, price))).filter(|(.., price)| !grid.holds(*price));
+    let mut off = bars
+        .iter()
+        .zip(&intake.rows)
+        .flat_map(|(bar, row)| prices(bar).into_iter().enumerate().map(move |(i, price)| (row.number, i, price)))
+        .filter(|(.., price)| !grid.holds(*price));
     let Some(first) = off.next() else {
         round(intake, bars, grid)?;
         return Ok(GridFound { grid, why: "stated; every price lies on it".into(), notes: Vec::new() });
     };
-    let (rest, (number, field, value)) = off.fold((0, first), |(num, first), other| (num + 1, if other.0 < first.0 { other } else { first }));
+    let (rest, (number, field, value)) =
+        off.fold((0, first), |(num, first), other| (num + 1, if other.0 < first.0 { other } else { first }));
     let num_off = rest + 1;
     let num_prices = 4 * bars.len();
     if config.off_grid == OffGrid::Error {
@@ -330,7 +348,11 @@ fn make_report(
     let bars = &series.bars;
     let gaps = resample::gaps(bars, interval.ns);
     let max_gap_ns = resample::default_max_gap_ns(interval.ns);
-    let segment = |rows: std::ops::Range<usize>| SegmentSpan { ts_open: bars[rows.start].ts_open, ts_close: bars[rows.end - 1].ts_close, num_bars: rows.len() };
+    let segment = |rows: std::ops::Range<usize>| SegmentSpan {
+        ts_open: bars[rows.start].ts_open,
+        ts_close: bars[rows.end - 1].ts_close,
+        num_bars: rows.len(),
+    };
     let mut used = vec![(if columns.clock.is_some() { "date" } else { "time" }, intake.field(columns.time))];
     used.extend(columns.clock.map(|clock| ("clock", intake.field(Some(clock)))));
     used.extend(PRICE_NAMES.into_iter().zip(columns.prices.map(|price| intake.field(price))));

@@ -18,9 +18,16 @@ pub(super) struct Chosen {
 ///
 /// `rows` yields close and volumes of each row, NaN where a volume is missing. Volume in quote currency is about price times volume in
 /// the base asset: that tells two columns apart whatever they are called.
-pub(super) fn choose(columns: &Columns, names: &[String], symbol: Option<&str>, rows: impl Iterator<Item = (f64, [f64; super::columns::MAX_VOLUMES])>) -> Chosen {
+pub(super) fn choose(
+    columns: &Columns,
+    names: &[String],
+    symbol: Option<&str>,
+    rows: impl Iterator<Item = (f64, [f64; super::columns::MAX_VOLUMES])>,
+) -> Chosen {
     let candidates = &columns.volumes;
-    let name = |slot: usize| names.get(candidates[slot].index).map_or_else(|| format!("column {}", candidates[slot].index + 1), |name| name.trim().to_owned());
+    let name = |slot: usize| {
+        names.get(candidates[slot].index).map_or_else(|| format!("column {}", candidates[slot].index + 1), |name| name.trim().to_owned())
+    };
     let mut sums = [0.0; super::columns::MAX_VOLUMES];
     let mut notional = [0.0; super::columns::MAX_VOLUMES];
     for (close, volumes) in rows {
@@ -36,7 +43,9 @@ pub(super) fn choose(columns: &Columns, names: &[String], symbol: Option<&str>, 
     let pick = |slot: usize, why: String| Chosen { slot: Some(slot), why };
     match trades[..] {
         [] => match used.first() {
-            Some(&slot) => pick(slot, format!("volume is {}, a count of trades or price changes: no traded volume in the file", name(slot))),
+            Some(&slot) => {
+                pick(slot, format!("volume is {}, a count of trades or price changes: no traded volume in the file", name(slot)))
+            }
             None if candidates.is_empty() => Chosen { slot: None, why: "no volume column: volume features will be 0".into() },
             None => Chosen { slot: None, why: format!("{} is 0 or empty throughout: volume features will be 0", name(0)) },
         },
@@ -46,12 +55,23 @@ pub(super) fn choose(columns: &Columns, names: &[String], symbol: Option<&str>, 
         [slot] => pick(slot, String::new()),
         [..] => {
             let is_quote_of = |quote: usize, base: usize| (sums[quote] / notional[base] - 1.0).abs() < RATIO_TOLERANCE;
-            let pair = trades.iter().flat_map(|&base| trades.iter().map(move |&quote| (base, quote))).find(|&(base, quote)| base != quote && is_quote_of(quote, base));
+            let pair = trades
+                .iter()
+                .flat_map(|&base| trades.iter().map(move |&quote| (base, quote)))
+                .find(|&(base, quote)| base != quote && is_quote_of(quote, base));
             if let Some((base, quote)) = pair {
-                return pick(base, format!("volume is {}, the base asset's: {} is about close times that, so it counts the quote currency", name(base), name(quote)));
+                return pick(
+                    base,
+                    format!(
+                        "volume is {}, the base asset's: {} is about close times that, so it counts the quote currency",
+                        name(base),
+                        name(quote)
+                    ),
+                );
             }
             let symbol = symbol.unwrap_or_default().to_lowercase();
-            let by_unit = trades.iter().copied().find(|&slot| !candidates[slot].unit.is_empty() && symbol.starts_with(&candidates[slot].unit));
+            let by_unit =
+                trades.iter().copied().find(|&slot| !candidates[slot].unit.is_empty() && symbol.starts_with(&candidates[slot].unit));
             let (slot, why) = by_unit.map_or((trades[0], "the likeliest name"), |slot| (slot, "its name begins the symbol"));
             pick(slot, format!("volume is {} of {} columns ({why}); import.columns.volume names another", name(slot), trades.len()))
         }
