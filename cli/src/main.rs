@@ -10,6 +10,11 @@ use grandmodel_cli::{args::Args, explain, run};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Software Vulkan complains on standard error where a session has no such folder, as on servers.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
     match run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
