@@ -176,7 +176,11 @@ impl Statistics {
             max_drawdown: drawdown.depth,
             max_drawdown_bars: to - from,
             // a peak at the start (index 0) is the equity before the first bar, which has no closing time of its own
-            max_drawdown_days: if to > from { (track.ts_close[to - 1] - track.ts_close[from.saturating_sub(1)]) as f64 / 8.64e13 } else { 0.0 },
+            max_drawdown_days: if to > from {
+                (track.ts_close[to - 1] - track.ts_close[from.saturating_sub(1)]) as f64 / 8.64e13
+            } else {
+                0.0
+            },
             value_at_risk: if enough { value_at_risk(&daily, TAIL) } else { None },
             conditional_value_at_risk: if enough { conditional_value_at_risk(&daily, TAIL) } else { None },
             num_trades: track.trades.len(),
@@ -201,7 +205,11 @@ impl Track<'_> {
             return refuse("the run has no bars".into());
         }
         if self.ts_close.len() != len || self.exposure.len() != len {
-            return refuse(format!("{} times, {len} equities and {} exposures, expected one of each a bar", self.ts_close.len(), self.exposure.len()));
+            return refuse(format!(
+                "{} times, {len} equities and {} exposures, expected one of each a bar",
+                self.ts_close.len(),
+                self.exposure.len()
+            ));
         }
         if let Some(row) = self.ts_close.windows(2).position(|pair| pair[1] <= pair[0]) {
             return refuse(format!("time {} at row {} does not come after {}", self.ts_close[row + 1], row + 1, self.ts_close[row]));

@@ -137,7 +137,13 @@ impl SynthConfig {
             ("synth.tick", self.tick, 1e-9, 1e6, "a tick from 1e-9 to 1e6"),
             ("synth.lot", self.lot, 1e-9, 1e6, "a lot from 1e-9 to 1e6"),
             ("synth.sigma_bp", self.sigma_bp, 0.01, 1000.0, "0.01 to 1000 basis points a bar"),
-            ("synth.drift_bp", self.drift_bp / self.sigma_bp, 0.01, 3.0, "a drift of 0.01 to 3 sigma: weaker cannot be filtered, stronger needs no filter"),
+            (
+                "synth.drift_bp",
+                self.drift_bp / self.sigma_bp,
+                0.01,
+                3.0,
+                "a drift of 0.01 to 3 sigma: weaker cannot be filtered, stronger needs no filter",
+            ),
             ("synth.switch_probability", self.switch_probability, 1e-5, 0.499, "a probability from 1e-5 to 0.499"),
             ("synth.half_life_bars", self.half_life_bars, 0.5, 1000.0, "0.5 to 1000 bars"),
             ("synth.volume", self.volume, 1e-6, 1e12, "a volume from 1e-6 to 1e12"),
@@ -296,10 +302,9 @@ impl Walk {
         let (log_price, sub_sigma) = match config.market {
             SynthMarket::Regime => (log_mean, sigma / num_steps.sqrt()),
             // sum over the sub-steps of sub_sigma^2 sub_phi^(2k) = sigma^2: the bar's innovation has deviation sigma
-            SynthMarket::Ou => (
-                log_mean + start * sigma / (1.0 - phi * phi).sqrt(),
-                sigma * ((1.0 - sub_phi * sub_phi) / (1.0 - phi * phi)).sqrt(),
-            ),
+            SynthMarket::Ou => {
+                (log_mean + start * sigma / (1.0 - phi * phi).sqrt(), sigma * ((1.0 - sub_phi * sub_phi) / (1.0 - phi * phi)).sqrt())
+            }
         };
         Self {
             market: config.market,

@@ -19,7 +19,9 @@ pub struct MonthReturn {
 /// [`MarketError::Track`] when the lengths differ or a time lies outside the calendar.
 pub fn monthly_returns(ts_close: &[i64], equity: &[f64], initial: f64) -> Result<Vec<MonthReturn>, MarketError> {
     if ts_close.len() != equity.len() {
-        return Err(MarketError::Track { what: format!("{} times and {} equities, expected one of each a bar", ts_close.len(), equity.len()) });
+        return Err(MarketError::Track {
+            what: format!("{} times and {} equities, expected one of each a bar", ts_close.len(), equity.len()),
+        });
     }
     let mut months: Vec<(i16, i8, f64)> = Vec::new();
     for (&ts, &value) in ts_close.iter().zip(equity) {
@@ -41,7 +43,8 @@ pub fn monthly_returns(ts_close: &[i64], equity: &[f64], initial: f64) -> Result
 }
 
 fn month_of(ts: i64) -> Result<(i16, i8), MarketError> {
-    let moment = jiff::Timestamp::from_nanosecond(i128::from(ts)).map_err(|_| MarketError::Track { what: format!("time {ts} lies outside the calendar") })?;
+    let moment = jiff::Timestamp::from_nanosecond(i128::from(ts))
+        .map_err(|_| MarketError::Track { what: format!("time {ts} lies outside the calendar") })?;
     let date = moment.to_zoned(jiff::tz::TimeZone::UTC).date();
     Ok((date.year(), date.month()))
 }

@@ -21,12 +21,8 @@ fn deviation(values: &[f64]) -> f64 {
 fn first_bars_of_seed_1_are_these() {
     // Golden: guards the streams' addresses and the samplers behind them; a change here changes every published result.
     let path = generate(&SynthConfig::default(), 1, 3).unwrap();
-    let ticks: Vec<[i64; 4]> = path
-        .series
-        .bars
-        .iter()
-        .map(|b| [b.open, b.high, b.low, b.close].map(|price| path.series.instrument.to_ticks(price)))
-        .collect();
+    let ticks: Vec<[i64; 4]> =
+        path.series.bars.iter().map(|b| [b.open, b.high, b.low, b.close].map(|price| path.series.instrument.to_ticks(price))).collect();
     assert_eq!(ticks, GOLDEN_TICKS);
 }
 
@@ -88,12 +84,8 @@ fn benchmark_has_the_promised_paths_and_they_differ() {
     let paths = benchmark_paths(&config, 11).unwrap();
     assert_eq!(paths.train.series.bars.len(), 22_016);
     assert_eq!((paths.validation.len(), paths.held_out.len()), (4, 16));
-    let mut last_closes: Vec<i64> = paths
-        .validation
-        .iter()
-        .chain(&paths.held_out)
-        .map(|p| p.series.instrument.to_ticks(p.series.bars[7_015].close))
-        .collect();
+    let mut last_closes: Vec<i64> =
+        paths.validation.iter().chain(&paths.held_out).map(|p| p.series.instrument.to_ticks(p.series.bars[7_015].close)).collect();
     last_closes.sort_unstable();
     last_closes.dedup();
     assert_eq!(last_closes.len(), 20, "two paths ended at the same tick: streams overlap?");
