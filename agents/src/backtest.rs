@@ -67,7 +67,10 @@ pub struct EquityPoint {
 /// # Errors
 /// Settings that cannot work, no cost model, a target outside [-1, 1], whatever `target` returns.
 pub fn run_targets(
-    span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, costs: Option<&CostConfig>,
+    span: &TableSpan,
+    env: &EnvConfig,
+    risk: &RiskConfig,
+    costs: Option<&CostConfig>,
     mut target: impl FnMut(&Observation<'_>) -> Result<f32, AgentsError>,
 ) -> Result<BacktestResult, AgentsError> {
     let mut book = Book::new(span, env, risk)?;
@@ -99,7 +102,12 @@ pub fn run_targets(
 /// # Errors
 /// As [`run_targets`]; [`AgentsError::Shape`] when `market` does not fit the rows.
 pub fn run_agent(
-    span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, costs: Option<&CostConfig>, decider: &mut Decider, market: &[f32],
+    span: &TableSpan,
+    env: &EnvConfig,
+    risk: &RiskConfig,
+    costs: Option<&CostConfig>,
+    decider: &mut Decider,
+    market: &[f32],
 ) -> Result<BacktestResult, AgentsError> {
     let rows = visited_rows(span)?;
     let hidden = decider.head().hidden();

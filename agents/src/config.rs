@@ -228,17 +228,29 @@ impl EnvConfig {
         within("env.initial_cash", self.initial_cash, 1.0, 1e12, "an amount of account currency that money in 64 bits can multiply")?;
         within("env.max_leverage", self.max_leverage, 0.01, MAX_LEVERAGE, "a multiple of equity")?;
         match self.sizing {
-            Sizing::Contracts(lots) if lots < 1 => return setting("env.sizing.contracts", lots, "at least 1 lot, or nothing is ever traded"),
+            Sizing::Contracts(lots) if lots < 1 => {
+                return setting("env.sizing.contracts", lots, "at least 1 lot, or nothing is ever traded");
+            }
             Sizing::Contracts(_) => {}
             Sizing::Notional(amount) => within("env.sizing.notional", amount, 1e-6, 1e12, "an amount of account currency")?,
             Sizing::Equity(fraction) => {
-                within("env.sizing.equity", fraction, 1e-6, self.max_leverage, "a fraction of equity up to env.max_leverage, or every order is refused")?;
+                within(
+                    "env.sizing.equity",
+                    fraction,
+                    1e-6,
+                    self.max_leverage,
+                    "a fraction of equity up to env.max_leverage, or every order is refused",
+                )?;
             }
         }
         match self.reward {
             Reward::LogReturn => {}
-            Reward::DifferentialSharpe { eta } => within("env.reward.differential_sharpe.eta", eta, 1e-6, 0.5, "the weight of the newest return")?,
-            Reward::RMultiple { drawdown_penalty } => within("env.reward.r_multiple.drawdown_penalty", drawdown_penalty, 0.0, 1e3, "a price, 0 for none")?,
+            Reward::DifferentialSharpe { eta } => {
+                within("env.reward.differential_sharpe.eta", eta, 1e-6, 0.5, "the weight of the newest return")?
+            }
+            Reward::RMultiple { drawdown_penalty } => {
+                within("env.reward.r_multiple.drawdown_penalty", drawdown_penalty, 0.0, 1e3, "a price, 0 for none")?
+            }
         }
         if !(1..=MAX_LEVELS).contains(&self.levels) {
             return setting("env.levels", self.levels, "from 1 (short, flat, long) to 16");
@@ -249,7 +261,13 @@ impl EnvConfig {
         if self.min_bars_left < 1 {
             return setting("env.min_bars_left", self.min_bars_left, "at least 1: the first step needs a bar to fill in");
         }
-        within("env.ruin_fraction", self.ruin_fraction, 0.01, 0.99, "a fraction of the starting equity; at 0 a log reward would be infinite")
+        within(
+            "env.ruin_fraction",
+            self.ruin_fraction,
+            0.01,
+            0.99,
+            "a fraction of the starting equity; at 0 a log reward would be infinite",
+        )
     }
 }
 

@@ -9,11 +9,7 @@ use crate::{
     gate::{GateInput, Kept, KeptCounts, gate},
     head::{DropoutMask, Head, HeadScratch},
 };
-use grandmodel_market::{
-    FeatureTable,
-    features::REGIME_FEATURES,
-    venue::CostModel,
-};
+use grandmodel_market::{FeatureTable, features::REGIME_FEATURES, venue::CostModel};
 
 /// Index of stability in the regime vector.
 const STABILITY: usize = 7;
@@ -109,7 +105,11 @@ impl Decider {
     /// [`AgentsError::Shape`].
     pub fn check_input_width(&self, found: usize) -> Result<(), AgentsError> {
         let expected = self.head.input_width();
-        if found == expected { Ok(()) } else { Err(AgentsError::Shape { what: "width of the account vector with context", found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(AgentsError::Shape { what: "width of the account vector with context", found, expected })
+        }
     }
 
     /// Most probable action, unless consensus or gate keep the position.
@@ -216,7 +216,10 @@ mod tests {
 
     #[test]
     fn an_unsure_policy_keeps_the_position() {
-        let mut unsure = decider([0.0, 0.0, 0.5], &DecisionConfig { gate: GateConfig { enabled: false, ..GateConfig::default() }, ..DecisionConfig::default() });
+        let mut unsure = decider(
+            [0.0, 0.0, 0.5],
+            &DecisionConfig { gate: GateConfig { enabled: false, ..GateConfig::default() }, ..DecisionConfig::default() },
+        );
         let verdict = unsure.decide(&seen(-1.0));
         assert_eq!(verdict.target, -1.0);
         assert!(matches!(verdict.kept, Some(Kept::Confidence { .. })), "{verdict:?}");

@@ -196,7 +196,14 @@ impl Desk {
         Mark { ts: row.ts_close, ticks: row.close_ticks, session_ends }
     }
 
-    fn send(&self, state: &mut DeskState, row: &RowView, account: &Account, target: f32, reason: OrderReason) -> Result<Option<Approved<Order>>, Refusal> {
+    fn send(
+        &self,
+        state: &mut DeskState,
+        row: &RowView,
+        account: &Account,
+        target: f32,
+        reason: OrderReason,
+    ) -> Result<Option<Approved<Order>>, Refusal> {
         let (lots, stop) = self.entry(row, target, account.equity_micros(row.close_ticks));
         let delta = lots.saturating_sub(account.position_lots);
         if delta == 0 {

@@ -118,7 +118,12 @@ impl VecMarketEnv {
     /// Settings that cannot work, no cost model, spans without a ready run, tables of different context width, one lot above what
     /// the account may hold.
     pub fn new(
-        spans: Vec<TableSpan>, env: &EnvConfig, risk: &RiskConfig, costs: Option<&CostConfig>, num_envs: usize, seed: u64,
+        spans: Vec<TableSpan>,
+        env: &EnvConfig,
+        risk: &RiskConfig,
+        costs: Option<&CostConfig>,
+        num_envs: usize,
+        seed: u64,
     ) -> Result<Self, AgentsError> {
         if num_envs == 0 {
             return Err(AgentsError::Setting { key: "num_envs", value: "0".into(), expected: "at least 1 lane".into() });
@@ -232,12 +237,15 @@ impl VecMarketEnv {
             let expected = format!("the seed of the checkpoint, {}", state.seed);
             return Err(AgentsError::Setting { key: "seed", value: self.seed.to_string(), expected });
         }
-        let episodes: Vec<Episode> =
-            state.lanes.iter().enumerate().map(|(index, lane)| self.schedule.draw(index, lane.episode)).collect();
+        let episodes: Vec<Episode> = state.lanes.iter().enumerate().map(|(index, lane)| self.schedule.draw(index, lane.episode)).collect();
         for (lane, scheduled) in state.lanes.iter().zip(&episodes) {
             if !(scheduled.row..scheduled.last_row).contains(&lane.row) {
                 let len = self.spans[usize::from(scheduled.table)].table.len();
-                return Err(AgentsError::Row { row: lane.row as usize, len, expected: "a row of the scheduled episode: the checkpoint belongs to other spans" });
+                return Err(AgentsError::Row {
+                    row: lane.row as usize,
+                    len,
+                    expected: "a row of the scheduled episode: the checkpoint belongs to other spans",
+                });
             }
         }
         for (index, (lane, scheduled)) in state.lanes.iter().zip(episodes).enumerate() {

@@ -17,7 +17,9 @@ pub enum AgentsError {
         expected: String,
     },
     /// No row from which an episode could start.
-    #[error("{num_spans} span(s) hold {num_ready} ready rows, but none has {bars_left} ready bars of its segment after it; give more bars or lower env.min_bars_left")]
+    #[error(
+        "{num_spans} span(s) hold {num_ready} ready rows, but none has {bars_left} ready bars of its segment after it; give more bars or lower env.min_bars_left"
+    )]
     NoEpisode {
         /// Spans given.
         num_spans: usize,

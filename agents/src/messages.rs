@@ -12,7 +12,9 @@ use grandmodel_market::{
 
 use grandmodel_buffers::Pushed;
 
-use crate::{AgentsError, actors::EmbedderLinks, backtest::BacktestResult, env::EnvState, policy::PolicyNet, risk::Approved, rollout::RolloutStats};
+use crate::{
+    AgentsError, actors::EmbedderLinks, backtest::BacktestResult, env::EnvState, policy::PolicyNet, risk::Approved, rollout::RolloutStats,
+};
 
 /// To the feed: begin at the first ready row of a span.
 #[derive(Message, Clone, Debug)]

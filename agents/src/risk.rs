@@ -143,7 +143,13 @@ const DAY_NS: i64 = 86_400_000_000_000;
 impl RiskState {
     /// The state of an account that starts with some equity.
     pub fn new(equity_micros: i64, ts: i64) -> Self {
-        Self { equity_micros_max: equity_micros, day: ts.div_euclid(DAY_NS), day_equity_micros: equity_micros, minute: i64::MIN, ..Self::default() }
+        Self {
+            equity_micros_max: equity_micros,
+            day: ts.div_euclid(DAY_NS),
+            day_equity_micros: equity_micros,
+            minute: i64::MIN,
+            ..Self::default()
+        }
     }
 
     /// Fall from the highest equity as a fraction of it.

@@ -40,15 +40,19 @@ pub fn series(seed: u64, num_bars: usize, gap_after: Option<usize>) -> BarSeries
     BarSeries { instrument: instrument(), interval_ns: BAR_NS, bars, has_volume: true }
 }
 
-/// The whole table of [`series`]; short regime windows, so that it is ready early.
-pub fn span(seed: u64, num_bars: usize, gap_after: Option<usize>) -> TableSpan {
-    let config = FeatureConfig {
+/// Short regime windows, so that a table is ready early.
+pub fn features() -> FeatureConfig {
+    FeatureConfig {
         structure: Some(Interval::from_secs(600).expect("an interval")),
         mmd_test: 8,
         mmd_reference: 16,
         ..FeatureConfig::default()
-    };
-    let table = FeatureTable::build(&series(seed, num_bars, gap_after), &config).expect("a table");
+    }
+}
+
+/// The whole table of [`series`].
+pub fn span(seed: u64, num_bars: usize, gap_after: Option<usize>) -> TableSpan {
+    let table = FeatureTable::build(&series(seed, num_bars, gap_after), &features()).expect("a table");
     let span = TableSpan::whole(Arc::new(table));
     assert!(span.num_ready() > num_bars / 4, "the walk must be long enough to be ready: {} of {num_bars}", span.num_ready());
     span

@@ -23,7 +23,10 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
     desk::{ACCOUNT_WIDTH, RowView, bar_ticks},
-    messages::{ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RewireEmbedders, RowBlock, RunBacktest, SetKillSwitch, SubmitOrder},
+    messages::{
+        ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RewireEmbedders, RowBlock, RunBacktest, SetKillSwitch,
+        SubmitOrder,
+    },
     policy::PolicyNet,
 };
 

@@ -1,6 +1,9 @@
 //! The pass against its promises: the equity follows from the fills, runs end flat, limits hold.
 
-use grandmodel_market::venue::Side;
+use grandmodel_market::{
+    session::{Hours, HoursConfig, Session},
+    venue::Side,
+};
 
 use super::*;
 use crate::{
@@ -124,4 +127,23 @@ fn a_rule_may_fail_or_ask_for_nonsense() {
     assert!(matches!(run(-1.01), Err(AgentsError::Target { .. })));
     let none = run_targets(&span, &EnvConfig::with_cash(1e5), &RiskConfig::default(), None, |_| Ok(0.0));
     assert!(none.expect_err("no costs").to_string().contains("[costs]"));
+}
+
+#[test]
+fn no_position_outlives_its_session_where_the_setting_says_so() {
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].map(String::from).to_vec();
+    let hours = HoursConfig { time_zone: "UTC".into(), open: "08:00".into(), close: "16:00".into(), days };
+    let mut series = testing::series(1, 1500, None);
+    series.instrument.session = Session::Hours(Hours::new(hours).expect("hours"));
+    let table = FeatureTable::build(&series, &testing::features()).expect("a table");
+    let span = TableSpan::whole(std::sync::Arc::new(table));
+    let closes = |result: &BacktestResult| -> Vec<i64> {
+        let at_four = |point: &&EquityPoint| point.ts % 86_400_000_000_000 == 16 * 3_600_000_000_000;
+        result.equity.iter().filter(at_four).map(|point| point.position_lots).collect()
+    };
+    let risk = RiskConfig { flat_before_session_end: true, ..RiskConfig::default() };
+    let flat = run(&span, &risk, |_| Ok(1.0));
+    assert!(closes(&flat).len() > 2 && closes(&flat).iter().all(|lots| *lots == 0), "{:?}", closes(&flat));
+    assert!(flat.refusals[3] > 2 && flat.equity.iter().any(|point| point.position_lots > 0));
+    assert!(closes(&run(&span, &RiskConfig::default(), |_| Ok(1.0))).iter().skip(1).all(|lots| *lots > 0));
 }

@@ -15,10 +15,9 @@ fn a_stated_cash_and_defaults() {
 
 #[test]
 fn sizing_reward_and_stop_in_toml() {
-    let config: EnvConfig = toml::from_str(
-        "initial_cash = 1e6\nsizing = { contracts = 2 }\nlevels = 2\nreward = { differential_sharpe = { eta = 0.01 } }",
-    )
-    .expect("config");
+    let config: EnvConfig =
+        toml::from_str("initial_cash = 1e6\nsizing = { contracts = 2 }\nlevels = 2\nreward = { differential_sharpe = { eta = 0.01 } }")
+            .expect("config");
     assert_eq!((config.sizing, config.num_actions()), (Sizing::Contracts(2), 5));
     assert_eq!(config.reward, Reward::DifferentialSharpe { eta: 0.01 });
     let plain: EnvConfig = toml::from_str("initial_cash = 1e6\nreward = \"log_return\"\nsizing.notional = 5e4").expect("config");

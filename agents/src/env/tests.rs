@@ -261,7 +261,9 @@ fn bad_input_is_refused() {
     assert!(matches!(good.step(&[0.0]), Err(AgentsError::Shape { found: 1, .. })));
     assert_eq!(before, good.state());
     let span = || vec![testing::span(1, 1200, None)];
-    let make = |config: &EnvConfig, costs: Option<&CostConfig>, num_envs| VecMarketEnv::new(span(), config, &RiskConfig::default(), costs, num_envs, 1).err();
+    let make = |config: &EnvConfig, costs: Option<&CostConfig>, num_envs| {
+        VecMarketEnv::new(span(), config, &RiskConfig::default(), costs, num_envs, 1).err()
+    };
     assert!(matches!(make(&config(), None, 1), Some(AgentsError::Market(_))));
     assert!(matches!(make(&config(), Some(&costs()), 0), Some(AgentsError::Setting { key: "num_envs", .. })));
     let long = EnvConfig { min_bars_left: 5000, ..config() };

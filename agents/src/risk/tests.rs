@@ -94,10 +94,8 @@ fn the_session_end_forces_flat_only_by_setting() {
 #[test]
 fn an_approved_order_is_what_a_venue_takes() {
     let approved = risk(RiskConfig::default()).approve(&mut state(), order(3), &account(0), &mark(0)).expect("let through");
-    let costs = grandmodel_market::venue::CostModel::new(
-        Some(&grandmodel_market::venue::CostConfig::free()),
-        &crate::testing::instrument(),
-    );
+    let costs =
+        grandmodel_market::venue::CostModel::new(Some(&grandmodel_market::venue::CostConfig::free()), &crate::testing::instrument());
     let mut venue = SimVenue::new(100_000_000_000, costs.expect("costs")).expect("venue");
     assert_eq!(venue.submit(approved.get()).expect("order"), OrderId(1));
 }
