@@ -1,7 +1,7 @@
 //! A file of bars in (CSV or Parquet), a checked [`BarSeries`] and an [`ImportReport`] of what was understood out.
 //!
 //! The way of a row: [`csv`] or [`parquet`] find fields, [`columns`] says which field is what, [`dates`] and [`number`] read them,
-//! [`intake`] checks each row by itself, [`series`] puts the rows in order and on a grid. Nothing is forward-filled, nothing is guessed
+//! [`intake`] checks each row by itself, [`order`] sorts them, [`series`] makes bars on a [`grid`] of them. Nothing is forward-filled, nothing is guessed
 //! without being reported, and no row disappears without being counted.
 
 mod columns;
@@ -11,6 +11,7 @@ mod dates;
 mod grid;
 mod intake;
 mod number;
+mod order;
 mod parquet;
 mod report;
 mod rows;
@@ -49,12 +50,25 @@ pub const MAX_ROWS: usize = 50_000_000;
 pub fn import(path: &Path, config: &ImportConfig) -> Result<(BarSeries, ImportReport), MarketError> {
     config.validate()?;
     match kind_of(path, config.format)? {
-        FileFormat::Parquet => intake::read_rows(path, config, |columns| parquet::ParquetRows::open(path, columns)),
+        FileFormat::Parquet => unpanicked(path, || intake::read_rows(path, config, |columns| parquet::ParquetRows::open(path, columns))),
         FileFormat::Csv | FileFormat::Auto => {
             let layout = csv::Layout::find(path, config)?;
             intake::read_rows(path, config, |_| csv::CsvRows::open(path, &layout))
         }
     }
+}
+
+/// Turns a panic into an error: the Parquet reader panics over some damaged pages ("Decoder for dict should have been set").
+fn unpanicked<T>(path: &Path, read: impl FnOnce() -> Result<T, MarketError>) -> Result<T, MarketError> {
+    // Nothing outlives the panic but the path.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(MarketError::File {
+            path: path.into(),
+            found: format!("is damaged ({})", text.unwrap_or_else(|| "no reason given".into())),
+            expected: "a sound Parquet file".into(),
+        })
+    })
 }
 
 /// Kind of a file by its first bytes; whatever cannot be read is refused here.

@@ -107,3 +107,42 @@ fn a_damaged_file_is_refused() {
     let stated: ImportConfig = serde_json::from_str(r#"{"format": "parquet"}"#).unwrap();
     says(&import_bytes(b"time,open\n", &stated).map(|_| ()).unwrap_err().to_string(), &["PAR1"]);
 }
+
+/// A small sound file.
+fn sound() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bars.parquet");
+    let mut file = writer(
+        &path,
+        "message bars { required int64 time; required double open; required double high; required double low; required double close; }",
+    );
+    let mut columns = file.next_row_group().unwrap();
+    column!(columns, Int64Type, &[1_485_900_000, 1_485_903_600, 1_485_907_200], None);
+    for _ in 0..4 {
+        column!(columns, DoubleType, &[10.25, 10.5, 10.75], None);
+    }
+    columns.close().unwrap();
+    file.close().unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+#[test]
+fn unix_times_in_whole_numbers_are_read() {
+    let (series, report) = import_bytes(&sound(), &ImportConfig::default()).unwrap();
+    assert_eq!((series.bars.len(), series.bars[0].ts_open), (3, ts("2017-01-31T22:00:00Z")));
+    says(&report.to_string(), &["read as Unix seconds"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_makes_it_panic(changes in proptest::collection::vec((0_usize..10_000, proptest::num::u8::ANY), 1..4), cut in 0_usize..10_000) {
+        let mut bytes = sound();
+        let len = bytes.len();
+        for (at, byte) in changes {
+            bytes[4 + at % (len - 4)] ^= byte;
+        }
+        let _ = import_bytes(&bytes, &ImportConfig::default());
+        bytes.truncate(4 + cut % (len - 4));
+        let _ = import_bytes(&bytes, &ImportConfig::default());
+    }
+}
