@@ -7,7 +7,7 @@ use grandmodel_cli::report::{EquityTable, StatsFile, TradeRow};
 
 use crate::{
     process::grandmodel,
-    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, SmallRun, TWO_THREADS, copy_folder, entries},
+    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, SmallRun, TWO_THREADS, copy_folder, entries, only_run},
 };
 
 /// Files of a checkpoint that hold what was learned.
@@ -16,6 +16,18 @@ const LEARNED: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "best.
 fn learned(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let read = |name| fs::read(checkpoint.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", checkpoint.display()));
     LEARNED.into_iter().filter(|name| checkpoint.join(name).exists()).map(|name| (name, read(name))).collect()
+}
+
+fn assert_same_text(name: &str, one: &SmallRun, two: &SmallRun) {
+    let (one_text, two_text) = (one.text(name), two.text(name));
+    let differs = one_text.lines().zip(two_text.lines()).position(|(a, b)| a != b);
+    assert!(one_text == two_text, "{name} differs from line {differs:?} on: {} {}", one.folder.display(), two.folder.display());
+}
+
+fn assert_same_learned(one: &Path, two: &Path) {
+    for (name, bytes) in learned(one) {
+        assert!(learned(two).get(name) == Some(&bytes), "{name} differs: {} {}", one.display(), two.display());
+    }
 }
 
 #[test]
@@ -70,11 +82,10 @@ fn one_thread_and_two_give_the_same_bytes() {
     let (one, two): (&SmallRun, &SmallRun) = (&ONE_THREAD, &TWO_THREADS);
     assert_eq!(one.metrics(), two.metrics());
     for update in 1..=NUM_UPDATES {
-        assert_eq!(learned(&one.checkpoint(update)), learned(&two.checkpoint(update)), "checkpoint of update {update}");
+        assert_same_learned(&one.checkpoint(update), &two.checkpoint(update));
     }
-    for name in ["equity.csv", "trades.csv"] {
-        assert_eq!(one.text(name), two.text(name), "{name}");
-    }
+    assert_same_text("equity.csv", one, two);
+    assert_same_text("trades.csv", one, two);
 }
 
 #[test]
@@ -82,7 +93,7 @@ fn another_seed_gives_another_run() {
     // "same seed, same bytes" also holds where seeds are ignored
     let (one, other): (&SmallRun, &SmallRun) = (&TWO_THREADS, &ANOTHER_SEED);
     assert_ne!(one.metrics(), other.metrics());
-    assert_ne!(learned(&one.checkpoint(1))["model.safetensors"], learned(&other.checkpoint(1))["model.safetensors"]);
+    assert!(learned(&one.checkpoint(1))["model.safetensors"] != learned(&other.checkpoint(1))["model.safetensors"], "the same weights");
 }
 
 #[test]
@@ -102,20 +113,35 @@ fn a_resumed_run_ends_with_the_same_bytes() {
     let resumed = SmallRun { folder: copy, stdout: String::new() };
     assert_eq!(whole.metrics(), resumed.metrics());
     for update in 2..=NUM_UPDATES {
-        assert_eq!(learned(&whole.checkpoint(update)), learned(&resumed.checkpoint(update)), "checkpoint of update {update}");
+        assert_same_learned(&whole.checkpoint(update), &resumed.checkpoint(update));
     }
-    for name in ["equity.csv", "trades.csv"] {
-        assert_eq!(whole.text(name), resumed.text(name), "{name}");
-    }
+    assert_same_text("equity.csv", whole, &resumed);
+    assert_same_text("trades.csv", whole, &resumed);
+}
+
+#[test]
+fn a_backtest_bar_by_bar_equals_one_in_large_blocks() {
+    let trained: &SmallRun = &TWO_THREADS;
+    let folder = tempfile::tempdir().unwrap();
+    let backtest = |block_len: &str| {
+        let copy = folder.path().join(block_len);
+        copy_folder(&trained.folder, &copy);
+        grandmodel(&["backtest", copy.to_str().unwrap(), "--block-len", block_len]).expect_success("backtest");
+        SmallRun { folder: only_run(&copy.join("backtests")), stdout: String::new() }
+    };
+    let (live, ahead) = (backtest("1"), backtest("4096"));
+    assert_same_text("equity.csv", &live, &ahead);
+    assert_same_text("trades.csv", &live, &ahead);
+    // the training run tests with consensus and gate as well, so its table has one column more
+    assert_same_text("trades.csv", trained, &ahead);
+    let agent = |run: &SmallRun| EquityTable::from_csv(&run.text("equity.csv")).unwrap().paths[0].curves[0].1.clone();
+    assert!(agent(trained) == agent(&ahead), "the agent's equity differs from that of the training run");
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_and_the_run_goes_on() {
-    use crate::{
-        process::grandmodel_interrupted,
-        runs::{fresh, only_run},
-    };
+    use crate::{process::grandmodel_interrupted, runs::fresh};
 
     let (folder, config) = fresh(1, 2);
     let endless = ["train", config.to_str().unwrap(), "--set", "ppo.total_timesteps=100000000", "--set", "train.checkpoint_every=0"];
