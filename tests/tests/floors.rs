@@ -13,10 +13,10 @@ const EDGES: [(&str, &[&str]); 8] = [
     ("memory", &[]),
     ("embedders", &["market"]),
     ("buffers", &["memory"]),
-    ("agents", &["market", "memory", "embedders", "buffers"]),
+    ("agents", &["market", "embedders", "buffers"]),
     ("trainer", &["market", "memory", "embedders", "buffers", "agents"]),
     ("cli", &["market", "memory", "embedders", "buffers", "agents", "trainer"]),
-    ("tests", &["market", "memory", "embedders", "buffers", "agents", "trainer", "cli"]),
+    ("tests", &["market", "cli"]),
 ];
 
 /// Outside crates that a room must not use.
