@@ -158,8 +158,13 @@ impl Cast {
 
     /// Stops the threads; actors end with them.
     pub fn stop(self) {
-        self.arbiters.iter().for_each(|arbiter| drop(arbiter.stop()));
-        self.arbiters.into_iter().for_each(|arbiter| drop(arbiter.join()));
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        for arbiter in self.arbiters {
+            // An arbiter that panicked has said so already.
+            let _ = arbiter.join();
+        }
     }
 }
 

@@ -204,10 +204,10 @@ fn refusals(trained: &Trained<'_>) -> Vec<RefusalCount> {
         }
     };
     for (index, reason) in Refusal::NAMES.iter().enumerate() {
-        add("risk", reason, trained.plain.iter().map(|result| u64::from(result.refusals[index])).sum());
+        add("risk", reason, trained.plain.iter().map(|result| result.refusals[index]).sum());
     }
     for (index, reason) in Kept::NAMES.iter().enumerate() {
-        add("gate", reason, trained.gated.iter().flatten().map(|result| u64::from(result.kept[index])).sum());
+        add("gate", reason, trained.gated.iter().flatten().map(|result| result.kept[index]).sum());
     }
     counts
 }

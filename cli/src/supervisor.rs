@@ -91,6 +91,7 @@ impl Supervisor {
         intensity: RestartIntensity,
     ) -> Self {
         // The shell is where the clock enters; the log takes the time as an argument.
+        #[allow(clippy::disallowed_methods)]
         let started = Instant::now();
         Self { factory, published, agent, learner, log: RestartLog::new(intensity), started, arbiters: Vec::new() }
     }

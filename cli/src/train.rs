@@ -97,8 +97,7 @@ fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>) ->
     let env = lanes(&config, &spans)?;
     let (net, device) = network(&config, env.account_width())?;
     println!("model      {:?}, {} parameters, on {}, {threads} threads", config.model.preset, parameters::num_parameters(&net), machine::device_name(&device));
-    let outcome = actix::System::new().block_on(session(&config, resumed, &spans, env, net, device));
-    outcome
+    actix::System::new().block_on(session(&config, resumed, &spans, env, net, device))
 }
 
 /// Lanes over the training part.
@@ -342,7 +341,9 @@ impl Screen {
 
     fn update(&mut self, step: u64, collected: &Collected, report: &LearnReport, score: Option<f64>, memory: &MemorySample) -> Result<()> {
         let mut record = MetricsRecord { step, ..MetricsRecord::default() };
-        let mut put = |name: &str, value: f64| drop(record.values.insert(name.to_owned(), value));
+        let mut put = |name: &str, value: f64| {
+            record.values.insert(name.to_owned(), value);
+        };
         let finished = &collected.stats.finished;
         if !finished.is_empty() {
             let mean = |of: &dyn Fn(&grandmodel_agents::env::EpisodeStats) -> f64| finished.iter().map(of).sum::<f64>() / finished.len() as f64;
@@ -366,7 +367,9 @@ impl Screen {
         }
         let elapsed = self.started.elapsed().as_secs_f64();
         let steps_per_second = (step - self.first_step) as f64 / elapsed.max(1e-9);
-        let mut put = |name: &str, value: f64| drop(record.time.insert(name.to_owned(), value));
+        let mut put = |name: &str, value: f64| {
+            record.time.insert(name.to_owned(), value);
+        };
         put("elapsed_s", elapsed);
         put("charts/SPS", steps_per_second);
         put("memory/used_bytes", memory.used_bytes as f64);

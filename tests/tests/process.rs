@@ -59,7 +59,7 @@ pub fn grandmodel_interrupted(arguments: &[&str], after: &str) -> Finished {
     let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the process starts");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
     let mut stderr: Vec<String> = Vec::new();
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         let reached = line.contains(after);
         stderr.push(line);
         if reached {

@@ -105,7 +105,7 @@ impl ThresholdRule {
         }
         // each feature on its own, joined in the order of features: the same rule whatever the number of threads
         let best: Vec<Option<Self>> = Feature::all().into_par_iter().map(|feature| best_of(feature, &bars)).collect();
-        Ok(best.into_iter().flatten().fold(None, |best, rule| better(best, rule)))
+        Ok(best.into_iter().flatten().fold(None, better))
     }
 
     /// Runs the rule over a span.

@@ -52,7 +52,7 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         let (env, risk, costs) = (EnvConfig::with_cash(1e5), RiskConfig::default(), costs());
         let visited = span.num_ready();
         bench.row("market: backtest of a rule through the venue", "bars", visited, || {
-            let rule = |seen: &grandmodel_agents::backtest::Observation<'_>| Ok(if seen.row / 16 % 2 == 0 { 1.0 } else { -1.0 });
+            let rule = |seen: &grandmodel_agents::backtest::Observation<'_>| Ok(if (seen.row / 16).is_multiple_of(2) { 1.0 } else { -1.0 });
             drop(black_box(run_targets(&span, &env, &risk, Some(&costs), rule)));
         });
     }

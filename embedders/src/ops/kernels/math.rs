@@ -28,7 +28,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 8.333_452e-3);
     let p = p.mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1);
-    let p = p.mul_add(r, 5.000_000_1e-1);
+    let p = p.mul_add(r, 0.5);
     let y = (p * r).mul_add(r, r + 1.0);
     // n is in -127..=128, so the exponent field is in 0..=255: 2^-127 is taken as 0 and 2^128 as infinity.
     let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
