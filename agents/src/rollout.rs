@@ -100,7 +100,12 @@ pub fn target_of(action: usize, num_actions: usize) -> f32 {
 /// # Errors
 /// Those of [`VecMarketEnv::step`].
 pub fn collect(
-    env: &mut VecMarketEnv, head: &Head, parts: &MarketParts<'_>, plan: &RowPlan, policy_version: PolicyVersion, rng: &mut ChaCha8Rng,
+    env: &mut VecMarketEnv,
+    head: &Head,
+    parts: &MarketParts<'_>,
+    plan: &RowPlan,
+    policy_version: PolicyVersion,
+    rng: &mut ChaCha8Rng,
 ) -> Result<(TransitionBlock, RolloutStats), AgentsError> {
     let (num_envs, width, num_actions) = (env.num_envs(), env.account_width(), head.num_actions());
     let len = plan.num_steps * num_envs;

@@ -14,8 +14,8 @@ use grandmodel_agents::{
 };
 use grandmodel_buffers::Buffer;
 use grandmodel_embedders::{
-    Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule,
-    TacticalModule,
+    Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
+    StructureModule, TacticalModule,
     device::{Device, Infer},
     parameters,
 };
@@ -86,7 +86,11 @@ impl Cast {
     /// # Errors
     /// Settings that cannot work; a budget that cannot hold the run.
     pub async fn start(
-        config: &RunConfig, net: &AgentNet<Infer>, device: &Device, lanes: Option<(Vec<TableSpan>, VecMarketEnv)>, table_bytes: u64,
+        config: &RunConfig,
+        net: &AgentNet<Infer>,
+        device: &Device,
+        lanes: Option<(Vec<TableSpan>, VecMarketEnv)>,
+        table_bytes: u64,
     ) -> Result<Self> {
         let arbiters: Vec<Arbiter> = (0..4).map(|_| Arbiter::new()).collect();
         let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i].handle());
@@ -181,7 +185,8 @@ fn embedders_anew(arbiter: &actix::ArbiterHandle, published: &Arc<Published>) ->
 }
 
 fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
-    arbiter: &actix::ArbiterHandle, published: &Arc<Published>,
+    arbiter: &actix::ArbiterHandle,
+    published: &Arc<Published>,
 ) -> Result<(actix::Recipient<Embed>, actix::Recipient<InstallWeights>), EmbeddersError> {
     let version = published.policy_version(M::KIND).unwrap_or(FIRST_VERSION);
     let shell = Embedder::<M>::new(version, published.clone())?;

@@ -7,13 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use grandmodel_agents::config::{DecisionConfig, EnvConfig, RiskConfig};
 use grandmodel_buffers::BufferConfig;
 use grandmodel_embedders::{Preset, device::DeviceChoice};
-use grandmodel_market::{
-    MarketError,
-    features::FeatureConfig,
-    import::ImportConfig,
-    synth::SynthConfig,
-    venue::CostConfig,
-};
+use grandmodel_market::{MarketError, features::FeatureConfig, import::ImportConfig, synth::SynthConfig, venue::CostConfig};
 use grandmodel_memory::MemoryConfig;
 use grandmodel_trainer::{PpoConfig, TrainConfig};
 use serde::{Deserialize, Serialize};

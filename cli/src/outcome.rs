@@ -91,8 +91,12 @@ fn baseline_passes(trained: &Trained<'_>) -> Result<Vec<Passes>> {
     }
     if let Some(synthetic) = &spans.synthetic {
         let optimum = &synthetic.optimum;
-        passes.push(over(Strategy::Optimum, "dynamic programming over the filtered state", &|_, span| baselines::optimum(optimum, span, &terms))?);
-        passes.push(over(Strategy::Oracle, "also sees the hidden state", &|i, span| baselines::oracle(optimum, &synthetic.hidden[i], span, &terms))?);
+        passes.push(over(Strategy::Optimum, "dynamic programming over the filtered state", &|_, span| {
+            baselines::optimum(optimum, span, &terms)
+        })?);
+        passes.push(over(Strategy::Oracle, "also sees the hidden state", &|i, span| {
+            baselines::oracle(optimum, &synthetic.hidden[i], span, &terms)
+        })?);
     }
     Ok(passes)
 }
@@ -102,7 +106,9 @@ fn stats_file(trained: &Trained<'_>, passes: &[Passes]) -> Result<StatsFile> {
     let random = random_runs(trained)?;
     let baselines = passes
         .iter()
-        .map(|pass| Ok(Baseline { strategy: pass.strategy, performance: performance(trained, &pass.results)?, detail: pass.detail.clone() }))
+        .map(|pass| {
+            Ok(Baseline { strategy: pass.strategy, performance: performance(trained, &pass.results)?, detail: pass.detail.clone() })
+        })
         .collect::<Result<_>>()?;
     let memory = MemoryStated {
         budget_bytes: trained.memory.budget_bytes,
@@ -264,7 +270,8 @@ fn costs_stated(costs: Option<&CostConfig>) -> Vec<String> {
 }
 
 fn notes(trained: &Trained<'_>) -> Vec<String> {
-    let mut notes = vec!["Random runs keep the agent's number of trades and holding times; their returns are sums of bar returns.".to_owned()];
+    let mut notes =
+        vec!["Random runs keep the agent's number of trades and holding times; their returns are sums of bar returns.".to_owned()];
     if trained.config.env.levels == 1 {
         notes.push("The cost sweep replays the positions taken at other costs; nobody decides anew.".into());
     }
@@ -308,7 +315,11 @@ fn exposure(result: &BacktestResult, span: &TableSpan) -> Vec<f64> {
     let micros_per_tick_lot = result.account.micros_per_tick_lot as f64;
     let close = span.table.close_ticks();
     let notional = |row: u32, lots: i64| lots as f64 * close[row as usize] as f64 * micros_per_tick_lot;
-    result.equity.iter().map(|p| if p.equity_micros > 0 { notional(p.row, p.position_lots) / p.equity_micros as f64 } else { 0.0 }).collect()
+    result
+        .equity
+        .iter()
+        .map(|p| if p.equity_micros > 0 { notional(p.row, p.position_lots) / p.equity_micros as f64 } else { 0.0 })
+        .collect()
 }
 
 fn trade_rows(trained: &Trained<'_>) -> Vec<TradeRow> {

@@ -63,7 +63,14 @@ impl MarketSpans {
         let split = table.split(config.split.train, config.split.validation)?;
         let convention = Convention::of(&series.instrument.session);
         let understood = format!("{report}\n{}", table.report());
-        Ok(Self { train: vec![split.train], validation: vec![split.validation], test: vec![split.test], understood, convention, synthetic: None })
+        Ok(Self {
+            train: vec![split.train],
+            validation: vec![split.validation],
+            test: vec![split.test],
+            understood,
+            convention,
+            synthetic: None,
+        })
     }
 
     fn of_synth(config: &RunConfig, synth: &SynthConfig) -> Result<Self> {

@@ -87,7 +87,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor of these actors.
     pub fn new(
-        factory: EmbedderFactory, published: Arc<Published>, agent: Addr<Agent>, learner: Option<Addr<LearnerActor>>,
+        factory: EmbedderFactory,
+        published: Arc<Published>,
+        agent: Addr<Agent>,
+        learner: Option<Addr<LearnerActor>>,
         intensity: RestartIntensity,
     ) -> Self {
         // The shell is where the clock enters; the log takes the time as an argument.

@@ -96,7 +96,12 @@ fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>) ->
     println!("{}", spans.understood);
     let env = lanes(&config, &spans)?;
     let (net, device) = network(&config, env.account_width())?;
-    println!("model      {:?}, {} parameters, on {}, {threads} threads", config.model.preset, parameters::num_parameters(&net), machine::device_name(&device));
+    println!(
+        "model      {:?}, {} parameters, on {}, {threads} threads",
+        config.model.preset,
+        parameters::num_parameters(&net),
+        machine::device_name(&device)
+    );
     actix::System::new().block_on(session(&config, resumed, &spans, env, net, device))
 }
 
@@ -120,7 +125,11 @@ pub fn network(config: &RunConfig, input_width: usize) -> Result<(AgentNet<Infer
 }
 
 async fn session(
-    config: &RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>, spans: &MarketSpans, env: VecMarketEnv, net: AgentNet<Infer>,
+    config: &RunConfig,
+    resumed: Option<(RunFolder, Checkpoint<RunState>)>,
+    spans: &MarketSpans,
+    env: VecMarketEnv,
+    net: AgentNet<Infer>,
     device: Device,
 ) -> Result<ExitCode> {
     let cast = Cast::start(config, &net, &device, Some((spans.train.clone(), env)), spans.table_bytes()).await?;
@@ -346,7 +355,8 @@ impl Screen {
         };
         let finished = &collected.stats.finished;
         if !finished.is_empty() {
-            let mean = |of: &dyn Fn(&grandmodel_agents::env::EpisodeStats) -> f64| finished.iter().map(of).sum::<f64>() / finished.len() as f64;
+            let mean =
+                |of: &dyn Fn(&grandmodel_agents::env::EpisodeStats) -> f64| finished.iter().map(of).sum::<f64>() / finished.len() as f64;
             let episodic_return = mean(&|e| e.episodic_return);
             self.episodic_return = Some(episodic_return);
             put("charts/episodic_return", episodic_return);

@@ -76,7 +76,9 @@ impl Handler<Learn> for LearnerActor {
                     expected: format!("{expected}, the version that the learner holds"),
                 });
             }
-            ask("buffer", &buffer, TakeRollout { policy_version: grandmodel_buffers::PolicyVersion(asked.policy_version.0) }).await?.map_err(TrainerError::from)
+            ask("buffer", &buffer, TakeRollout { policy_version: grandmodel_buffers::PolicyVersion(asked.policy_version.0) })
+                .await?
+                .map_err(TrainerError::from)
         };
         Box::pin(rollout.into_actor(self).then(|rollout, actor, _| {
             let learned = rollout.and_then(|block| actor.learner.learn(&block));
@@ -142,7 +144,10 @@ impl Handler<RewireInstalls> for LearnerActor {
 /// # Errors
 /// [`TrainerError::Actor`] for one that does not answer.
 pub async fn publish(
-    published: &Published, embedders: &[Recipient<InstallWeights>], agents: &[Recipient<InstallPolicy>], net: &AgentNet<Infer>,
+    published: &Published,
+    embedders: &[Recipient<InstallWeights>],
+    agents: &[Recipient<InstallPolicy>],
+    net: &AgentNet<Infer>,
     policy_version: PolicyVersion,
 ) -> Result<(), TrainerError> {
     published.publish(policy_version, &net.embedders);

@@ -79,7 +79,10 @@ pub fn write<S: Serialize>(folder: &Path, update: u64, checkpoint: &Checkpoint<S
     fs::create_dir_all(&temporary).map_err(io(&temporary))?;
     let mut files: Vec<(&str, Vec<u8>)> = vec![
         (MODEL, tensors(&checkpoint.shapes, &[("", &checkpoint.parameters)])),
-        (OPTIMIZER, tensors(&checkpoint.shapes, &[("exp_avg.", &checkpoint.adam.first_moment), ("exp_avg_sq.", &checkpoint.adam.second_moment)])),
+        (
+            OPTIMIZER,
+            tensors(&checkpoint.shapes, &[("exp_avg.", &checkpoint.adam.first_moment), ("exp_avg_sq.", &checkpoint.adam.second_moment)]),
+        ),
         (STATE, serde_json::to_vec_pretty(&checkpoint.state).expect("Invariant: the state is plain numbers")),
         (CONFIG, checkpoint.config.clone().into_bytes()),
     ];
@@ -137,9 +140,8 @@ pub fn read<S: for<'a> Deserialize<'a>>(path: &Path) -> Result<Checkpoint<S>, Tr
         }
         Ok(bytes)
     };
-    let values = |name: &'static str, prefix: &str, bytes: &[u8]| {
-        flat(&manifest.shapes, prefix, bytes).map_err(|problem| damaged(name, problem))
-    };
+    let values =
+        |name: &'static str, prefix: &str, bytes: &[u8]| flat(&manifest.shapes, prefix, bytes).map_err(|problem| damaged(name, problem));
     let (model, optimizer) = (file(MODEL)?, file(OPTIMIZER)?);
     let best = match manifest.blake3.contains_key(BEST) {
         true => Some(values(BEST, "", &file(BEST)?)?),
@@ -232,7 +234,10 @@ mod tests {
 
     fn sample() -> Checkpoint<Vec<f64>> {
         Checkpoint {
-            shapes: vec![ParameterShape { name: "b".into(), shape: vec![2] }, ParameterShape { name: "a.weight".into(), shape: vec![1, 3] }],
+            shapes: vec![
+                ParameterShape { name: "b".into(), shape: vec![2] },
+                ParameterShape { name: "a.weight".into(), shape: vec![1, 3] },
+            ],
             parameters: vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5, -4.25],
             best: Some(vec![0.0; 5]),
             adam: Adam { step: 7, first_moment: vec![0.1; 5], second_moment: vec![0.2; 5] },

@@ -96,7 +96,8 @@ impl PpoConfig {
     /// # Errors
     /// The first field that cannot work, with its value and what was expected.
     pub fn validate(&self) -> Result<(), TrainerError> {
-        let refuse = |key: &'static str, value: String, expected: &str| Err(TrainerError::Setting { key, value, expected: expected.into() });
+        let refuse =
+            |key: &'static str, value: String, expected: &str| Err(TrainerError::Setting { key, value, expected: expected.into() });
         for (key, value) in [
             ("ppo.num_envs", self.num_envs),
             ("ppo.num_steps", self.num_steps),
@@ -112,7 +113,11 @@ impl PpoConfig {
             return refuse("ppo.total_timesteps", "0".into(), "at least 1 step");
         }
         if self.batch_size() > MAX_ROLLOUT {
-            return refuse("ppo.num_envs * ppo.num_steps", self.batch_size().to_string(), &format!("at most {MAX_ROLLOUT} transitions a rollout"));
+            return refuse(
+                "ppo.num_envs * ppo.num_steps",
+                self.batch_size().to_string(),
+                &format!("at most {MAX_ROLLOUT} transitions a rollout"),
+            );
         }
         if !self.batch_size().is_multiple_of(u64::from(self.num_minibatches)) {
             let expected = format!("a divisor of num_envs * num_steps = {}: every optimiser step takes as many samples", self.batch_size());

@@ -17,7 +17,9 @@ pub enum TrainerError {
         expected: String,
     },
     /// A number that must be finite was not; the run stops here with its last checkpoint.
-    #[error("{what} was {value} at update {update}, optimiser step {step}: learning has diverged; lower ppo.learning_rate or look at the data")]
+    #[error(
+        "{what} was {value} at update {update}, optimiser step {step}: learning has diverged; lower ppo.learning_rate or look at the data"
+    )]
     Diverged {
         /// Which number.
         what: &'static str,

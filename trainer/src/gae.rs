@@ -57,7 +57,14 @@ pub(crate) mod tests {
     use super::*;
     use grandmodel_buffers::PolicyVersion;
 
-    pub(crate) fn block(num_steps: u32, num_envs: u32, value: Vec<f32>, ends: Vec<u8>, bootstrap: Vec<(u32, f32)>, last: Vec<f32>) -> TransitionBlock {
+    pub(crate) fn block(
+        num_steps: u32,
+        num_envs: u32,
+        value: Vec<f32>,
+        ends: Vec<u8>,
+        bootstrap: Vec<(u32, f32)>,
+        last: Vec<f32>,
+    ) -> TransitionBlock {
         let n = (num_steps * num_envs) as usize;
         TransitionBlock {
             policy_version: PolicyVersion(0),

@@ -99,8 +99,7 @@ impl Learner {
     pub fn new(net: AgentNet<Infer>, ppo: PpoConfig, plan: BatchPlan, spans: Vec<TableSpan>, device: Device, seed: u64) -> Self {
         let parameters = parameters::to_flat(&net);
         let labels = spans.iter().map(SpanLabels::of).collect();
-        let state =
-            LearnerState { update: 0, global_step: 0, scaler: RewardScaler::new(ppo.num_envs as usize), seed, rng_words: 0 };
+        let state = LearnerState { update: 0, global_step: 0, scaler: RewardScaler::new(ppo.num_envs as usize), seed, rng_words: 0 };
         Self {
             adam: Adam::new(parameters.len()),
             net,

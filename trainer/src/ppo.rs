@@ -129,6 +129,5 @@ fn read_sums(columns: [Tensor<Infer, 1>; 6]) -> LossSums {
     LossSums { count: 0.0, policy: next(), value: next(), entropy: next(), aux: next(), approx_kl: next(), clipped: next() }
 }
 
-
 #[cfg(test)]
 mod tests;

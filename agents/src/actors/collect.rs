@@ -47,7 +47,13 @@ impl LaneGroup {
         Ok(())
     }
 
-    async fn rollout(&mut self, num_steps: u32, embedders: EmbedderLinks, policy: Installed, device: Device) -> Result<Collected, AgentsError> {
+    async fn rollout(
+        &mut self,
+        num_steps: u32,
+        embedders: EmbedderLinks,
+        policy: Installed,
+        device: Device,
+    ) -> Result<Collected, AgentsError> {
         let plan = self.env.plan(num_steps as usize);
         let index = RowIndex::of_plan(&plan);
         let head = policy.policy.head();
@@ -62,10 +68,9 @@ impl LaneGroup {
         let parts = MarketParts { index: &index, values: &values, hidden: head.hidden() };
         let acted = PolicyVersion(policy.policy_version.0);
         let (block, stats) = collect(&mut self.env, &head, &parts, &plan, acted, &mut self.rng)?;
-        let pushed = ask("buffer", &self.push_block, PushBlock { block: block.into() }).await?.map_err(|error| AgentsError::Actor {
-            actor: "buffer",
-            cause: error.to_string(),
-        })?;
+        let pushed = ask("buffer", &self.push_block, PushBlock { block: block.into() })
+            .await?
+            .map_err(|error| AgentsError::Actor { actor: "buffer", cause: error.to_string() })?;
         Ok(Collected { policy_version: policy.policy_version, stats, pushed, rows_embedded: index.len() })
     }
 }

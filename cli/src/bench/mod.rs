@@ -93,7 +93,14 @@ impl Bench {
             p99_us: at(0.99) * 1e6,
             repeats: durations.len(),
         };
-        println!("{:<44} {:>12} {:<14} {:>12.1} {:>12.1}", row.name, rate(row.per_second), format!("{}/s", row.unit), row.median_us, row.p99_us);
+        println!(
+            "{:<44} {:>12} {:<14} {:>12.1} {:>12.1}",
+            row.name,
+            rate(row.per_second),
+            format!("{}/s", row.unit),
+            row.median_us,
+            row.p99_us
+        );
         self.rows.push(row);
     }
 }
@@ -105,7 +112,13 @@ impl Bench {
 pub fn run(filter: &str, json: Option<&Path>) -> Result<()> {
     let threads = machine::start_workers(0)?;
     let described = machine::describe(&device::cpu());
-    println!("{}, {} cores, {:.1} GiB, {threads} threads, {} kernels", described.cpu, described.num_cpus, gib(described.memory_bytes), ops::simd_level());
+    println!(
+        "{}, {} cores, {:.1} GiB, {threads} threads, {} kernels",
+        described.cpu,
+        described.num_cpus,
+        gib(described.memory_bytes),
+        ops::simd_level()
+    );
     println!("{:<44} {:>12} {:<14} {:>12} {:>12}", "", "rate", "", "median us", "p99 us");
     let mut bench = Bench { filter: filter.into(), rows: Vec::new() };
     market::rows(&mut bench)?;
@@ -114,8 +127,14 @@ pub fn run(filter: &str, json: Option<&Path>) -> Result<()> {
     store::rows(&mut bench)?;
     if let Some(path) = json {
         let git_hash = machine::git_hash();
-        let report =
-            Report { version: env!("CARGO_PKG_VERSION"), git_hash, machine: described, threads, simd: ops::simd_level().to_string(), rows: &bench.rows };
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            git_hash,
+            machine: described,
+            threads,
+            simd: ops::simd_level().to_string(),
+            rows: &bench.rows,
+        };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())

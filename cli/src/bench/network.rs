@@ -4,12 +4,7 @@ use std::hint::black_box;
 
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, backend::AutodiffBackend};
-use grandmodel_agents::{
-    actors::market_parts,
-    env::ACCOUNT_WIDTH,
-    head::HeadScratch,
-    policy::AgentNet,
-};
+use grandmodel_agents::{actors::market_parts, env::ACCOUNT_WIDTH, head::HeadScratch, policy::AgentNet};
 use grandmodel_embedders::{
     EMBEDDING_DIM, EmbedderModule, LvnModule, Preset, RegimeModule, StructureModule, TacticalModule,
     device::{self, Device, Infer, Train},
@@ -68,7 +63,11 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 }
 
 fn forward<M: EmbedderModule<Infer> + Sync>(
-    bench: &mut Bench, name: &str, module: &M, table: &grandmodel_market::FeatureTable, rows: &[u32],
+    bench: &mut Bench,
+    name: &str,
+    module: &M,
+    table: &grandmodel_market::FeatureTable,
+    rows: &[u32],
 ) {
     bench.row(name, "windows", rows.len(), || drop(black_box(embed_rows(module, table, rows))));
 }
