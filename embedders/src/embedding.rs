@@ -7,7 +7,7 @@ use burn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::{init, kind::EmbedderKind, norm::LayerNorm, ops::Ops};
+use crate::{init, kind::EmbedderKind, linear::linear, norm::LayerNorm, ops::Ops};
 
 /// Outputs of the auxiliary heads: mean and log-sigma of the next own-frame return, then of its range, all in ATR.
 pub const AUX_WIDTH: usize = 4;
@@ -60,8 +60,8 @@ impl<B: Ops> Readout<B> {
     /// # Shapes
     /// `[batch, width]` to `mean [batch, dim]`, `aux [batch, 4]`.
     pub fn forward(&self, features: Tensor<B, 2>) -> Embedding<B> {
-        let mean = self.norm.forward(self.proj.forward(features));
-        Embedding { aux: self.aux.forward(mean.clone()), mean }
+        let mean = self.norm.forward(linear(&self.proj, features));
+        Embedding { aux: linear(&self.aux, mean.clone()), mean }
     }
 }
 

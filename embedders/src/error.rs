@@ -96,7 +96,7 @@ pub enum EmbeddersError {
         first: String,
     },
     /// Weights were to be installed that nobody published.
-    #[error("the {kind} embedder was to install weights of policy version {wanted}, published is {published:?}")]
+    #[error("the {kind} embedder was to install weights of policy version {wanted}, published is {}", published.map_or("none".to_owned(), |version| version.to_string()))]
     WeightsAbsent {
         /// The embedder.
         kind: EmbedderKind,

@@ -11,6 +11,7 @@ pub mod embedding;
 pub mod error;
 pub mod init;
 pub mod kind;
+pub mod linear;
 pub mod lvn;
 pub mod messages;
 pub mod norm;
@@ -37,3 +38,6 @@ pub use regime::RegimeModule;
 pub use stack::{EMBEDDING_DIM, EMBEDDING_DIMS, EmbedderInputs, EmbedderStack, StackEmbedding};
 pub use structure::StructureModule;
 pub use tactical::TacticalModule;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::{
     embedding::{EmbedderModule, Embedding, Readout},
     init,
     kind::EmbedderKind,
+    linear::linear,
     norm::LayerNorm,
     ops::{self, Ops},
     parameters,
@@ -40,7 +41,7 @@ impl<B: Ops> LvnModule<B> {
     /// # Shapes
     /// `[batch, 5]` to `mean [batch, 8]`, `aux [batch, 4]`.
     pub fn forward(&self, context: Tensor<B, 2>) -> Embedding<B> {
-        self.readout.forward(ops::gelu(self.norm.forward(self.hidden.forward(context))))
+        self.readout.forward(ops::gelu(self.norm.forward(linear(&self.hidden, context))))
     }
 }
 

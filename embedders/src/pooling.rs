@@ -11,6 +11,8 @@ use crate::{init, ops::Ops};
 
 /// Added to scores outside a scale; `exp` of it is exactly 0.
 const OUTSIDE: f32 = -1e9;
+/// Fresh queries prefer some bars to others: a plain mean over 48 bars would make all windows look alike.
+const QUERY_GAIN: f32 = 2.0;
 
 /// For each scale of `w` most recent rows: `sum_t softmax_t(x_t . q) x_t`, one learnt query `q` a scale.
 #[derive(Module, Debug)]
@@ -23,7 +25,7 @@ impl<B: Ops> AttentionPooling<B> {
     /// One query of `width` for each scale.
     pub fn new(width: usize, scale_lens: &[usize], rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         // A bias would move all scores of a scale alike, which the softmax takes out again.
-        let scores = init::orthogonal_linear(width, scale_lens.len(), 1.0, false, rng, device);
+        let scores = init::orthogonal_linear(width, scale_lens.len(), QUERY_GAIN, false, rng, device);
         Self { scores, scale_lens: scale_lens.to_vec() }
     }
 

@@ -15,6 +15,7 @@ use crate::{
     embedding::{EmbedderModule, Embedding, Readout},
     init,
     kind::EmbedderKind,
+    linear::linear,
     norm::LayerNorm,
     ops::{self, Ops},
     parameters,
@@ -76,7 +77,7 @@ impl<B: Ops> RegimeModule<B> {
     }
 
     fn features(&self, regime: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.norm.forward(self.features.forward(ops::gelu(self.hidden.forward(regime))))
+        self.norm.forward(linear(&self.features, ops::gelu(linear(&self.hidden, regime))))
     }
 
     fn assign(&self, features: Tensor<B, 2>) -> Tensor<B, 2> {

@@ -13,6 +13,7 @@ use crate::{
     embedding::{EmbedderModule, Embedding, Readout},
     init,
     kind::EmbedderKind,
+    linear::linear,
     norm::LayerNorm,
     ops::{self, Ops},
     parameters,
@@ -22,7 +23,7 @@ use crate::{
 /// Slowest sine: `2 pi * 16` = 101 bars, about twice the window.
 const POSITION_BASE: f64 = 16.0;
 /// Positions are there to tell bars apart; at full height they would drown the features in every sum over time.
-const POSITION_GAIN: f64 = 0.5;
+const POSITION_GAIN: f64 = 0.25;
 
 /// Linear layer, sinusoidal positions, pre-norm transformer blocks, attention pooling, readout.
 #[derive(Module, Debug)]
@@ -52,7 +53,7 @@ impl<B: Ops> StructureModule<B> {
     /// `[batch, 48, 8]`, oldest bar first, to `mean [batch, 64]`, `aux [batch, 4]`.
     pub fn forward(&self, window: Tensor<B, 3>) -> Embedding<B> {
         let [_, time, _] = window.dims();
-        let tokens = self.input.forward(window);
+        let tokens = linear(&self.input, window);
         let positions = positions(time, tokens.dims()[2], &tokens.device());
         let tokens = self.blocks.iter().fold(tokens + positions, |tokens, block| block.forward(tokens));
         self.readout.forward(self.pool.forward(self.norm.forward(tokens)))
@@ -104,14 +105,14 @@ impl<B: Ops> TransformerBlock<B> {
     }
 
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let mixed = ops::attention(self.self_attn.in_proj.forward(self.norm1.forward(x.clone())), self.num_heads);
-        let x = x + self.self_attn.out_proj.forward(mixed);
-        let widened = ops::gelu(self.linear1.forward(self.norm2.forward(x.clone())));
-        x + self.linear2.forward(widened)
+        let mixed = ops::attention(linear(&self.self_attn.in_proj, self.norm1.forward(x.clone())), self.num_heads);
+        let x = x + linear(&self.self_attn.out_proj, mixed);
+        let widened = ops::gelu(linear(&self.linear1, self.norm2.forward(x.clone())));
+        x + linear(&self.linear2, widened)
     }
 }
 
-/// `[1, time, d]`: `sin(t w_i)` at even and `cos(t w_i)` at odd columns, `w_i = 16^(-2 i / d)`, all times 0.5.
+/// `[1, time, d]`: `sin(t w_i)` at even and `cos(t w_i)` at odd columns, `w_i = 16^(-2 i / d)`, all times 0.25.
 ///
 /// # Source
 /// Vaswani et al. 2017, section 3.5. Differs in that the slowest wave is twice the window instead of 62,832 bars: a wave much longer
@@ -119,7 +120,7 @@ impl<B: Ops> TransformerBlock<B> {
 fn positions<B: Backend>(time: usize, d: usize, device: &B::Device) -> Tensor<B, 3> {
     let value = |t: usize, column: usize| {
         let angle = t as f64 * POSITION_BASE.powf(-((column / 2 * 2) as f64) / d as f64);
-        (POSITION_GAIN * if column % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        (POSITION_GAIN * if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
     };
     let values: Vec<f32> = (0..time * d).map(|index| value(index / d, index % d)).collect();
     Tensor::from_data(TensorData::new(values, [1, time, d]), device)

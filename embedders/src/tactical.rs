@@ -13,6 +13,7 @@ use crate::{
     embedding::{EmbedderModule, Embedding, Readout},
     init,
     kind::EmbedderKind,
+    linear::linear,
     norm::LayerNorm,
     ops::{self, Ops},
     parameters,
@@ -51,7 +52,7 @@ impl<B: Ops> TacticalModule<B> {
     /// # Shapes
     /// `[batch, 60, 7]`, oldest bar first, to `mean [batch, 48]`, `aux [batch, 4]`.
     pub fn forward(&self, window: Tensor<B, 3>) -> Embedding<B> {
-        let mut x = self.norm.forward(self.input.forward(window));
+        let mut x = self.norm.forward(linear(&self.input, window));
         for (index, layer) in self.layers.iter().enumerate() {
             let y = layer.forward(x.clone());
             x = if index == 0 { y } else { x + y };

@@ -78,17 +78,28 @@ fn the_optimum_earns_in_the_venue_what_its_definition_says() {
             let result = optimum(&policy, &span, &terms).unwrap();
             let states = Filter::states(&config, span.table.close().iter().copied());
             let rows: Vec<usize> = span.ready_rows().collect();
-            let (mut position, mut expected) = (0i8, 0.0);
+            let close = span.table.close();
+            // in plain numbers: the quantity is set when the target changes, and costs follow the notional of the moment
+            let (mut position, mut quantity, mut equity, mut expected) = (0i8, 0.0, 1.0, 0.0);
+            let mut by_definition = 0.0;
             for &row in &rows[..rows.len() - 1] {
                 let target = policy.target(states[row], position);
-                let close = span.table.close();
-                expected += f64::from(target) * (close[row + 1] / close[row] - 1.0);
-                expected -= 2e-4 * f64::from((target - position).abs()) + policy.costs().holding_bp * 1e-4 * f64::from(target.abs());
-                position = target;
+                let wanted = if target == position { quantity } else { f64::from(target) * equity / close[row] };
+                let cost = policy.costs().change_bp * 1e-4 * f64::abs(wanted - quantity) * close[row]
+                    + policy.costs().holding_bp * 1e-4 * f64::abs(wanted) * close[row + 1];
+                let gain = wanted * (close[row + 1] - close[row]) - cost;
+                expected += gain / equity;
+                equity += gain;
+                by_definition += f64::from(target) * (close[row + 1] / close[row] - 1.0)
+                    - policy.costs().change_bp * 1e-4 * f64::from((target - position).abs())
+                    - policy.costs().holding_bp * 1e-4 * f64::from(target.abs());
+                (position, quantity) = (target, wanted);
             }
-            // the quantity stays while the price moves, so a short of 1x is a little more or less than 1x later on
+            // closing at the end costs one change more, and lots of 0.01 round away a 100,000th
             let found = profit(&result);
-            assert!((found - expected).abs() < 0.02 * expected.abs() + 2e-3, "{market:?}: {found} is not {expected}");
+            assert!((found - expected).abs() < 5e-4, "{market:?}: {found} is not {expected}");
+            // a short of 1x is a little more or less than 1x when the price has moved, so the definition is met only nearly
+            assert!((found - by_definition).abs() < 0.06 * by_definition.abs() + 2e-3, "{market:?}: {found} is not {by_definition}");
             best += found;
             above += profit(&oracle(&policy, &path.hidden, &span, &terms).unwrap());
             idle += profit(&flat(&span, &terms).unwrap());
@@ -186,8 +197,11 @@ fn statistics_follow_from_the_pass() {
 
 /// Prints the shares of the rules on the whole benchmark beside the specification's: run with `--ignored --nocapture`.
 #[test]
-#[ignore = "builds 34 full tables: minutes in a debug build"]
 fn shares_of_the_rules_on_the_benchmark() {
+    if std::env::var_os("GRANDMODEL_SLOW_TESTS").is_none() {
+        println!("skipped: builds 34 full tables, minutes in a debug build; set GRANDMODEL_SLOW_TESTS to run it");
+        return;
+    }
     for (market, published) in [(SynthMarket::Regime, (0.92, 0.95)), (SynthMarket::Ou, (-1.33, 0.68))] {
         let config = SynthConfig::of(market);
         let policy = OptimalPolicy::solve(&config, ProportionalCosts::benchmark(market)).unwrap();

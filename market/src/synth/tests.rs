@@ -82,10 +82,10 @@ fn volume_says_nothing_about_the_hidden_state() {
 fn benchmark_has_the_promised_paths_and_they_differ() {
     let config = SynthConfig { sub_steps: 1, ..SynthConfig::default() };
     let paths = benchmark_paths(&config, 11).unwrap();
-    assert_eq!(paths.train.series.bars.len(), 22_016);
+    assert_eq!(paths.train.series.bars.len(), 4_032 + 20_000);
     assert_eq!((paths.validation.len(), paths.held_out.len()), (4, 16));
     let mut last_closes: Vec<i64> =
-        paths.validation.iter().chain(&paths.held_out).map(|p| p.series.instrument.to_ticks(p.series.bars[7_015].close)).collect();
+        paths.validation.iter().chain(&paths.held_out).map(|p| p.series.instrument.to_ticks(p.series.bars[9_031].close)).collect();
     last_closes.sort_unstable();
     last_closes.dedup();
     assert_eq!(last_closes.len(), 20, "two paths ended at the same tick: streams overlap?");

@@ -1,0 +1,8 @@
+//! Tests of the modules, their weights and their actors, in one binary: linking Burn takes most of the time.
+
+mod actors;
+mod inputs;
+mod modules;
+mod parameters;
+mod parity;
+mod threads;
