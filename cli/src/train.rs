@@ -147,8 +147,10 @@ async fn session(
         Ok(code) => Ok(code),
         Err(error) => {
             let kept = folder.path().display().to_string();
+            let resumable = checkpoint::latest(&folder.checkpoints()).is_ok();
             if !folder.discard_if_unused()? {
-                eprintln!("the run so far is in {kept}; after mending the cause: grandmodel train --resume {kept}");
+                let next = if resumable { format!("; after mending the cause: grandmodel train --resume {kept}") } else { String::new() };
+                eprintln!("the run so far is in {kept}{next}");
             }
             Err(error)
         }
