@@ -1,9 +1,9 @@
 """The four embedders in plain PyTorch: weights exported by Rust in; inputs, outputs and gradients for src/tests/parity.rs out.
 
-    GRANDMODEL_GOLDEN_OUT=/tmp/golden cargo test -p grandmodel-embedders write_golden_weights
-    cp /tmp/golden/tiny_weights.safetensors embedders/tests/golden/
-    python embedders/tests/pytorch_golden.py tiny /tmp/golden/tiny_weights.safetensors embedders/tests/golden/tiny_expected.safetensors --gradients
-    python embedders/tests/pytorch_golden.py small /tmp/golden/small_weights.safetensors embedders/tests/golden/small_expected.safetensors
+    GRANDMODEL_GOLDEN_OUT="$PWD"/target/golden cargo test -p grandmodel-embedders write_golden_weights
+    cp "$PWD"/target/golden/tiny_weights.safetensors embedders/tests/golden/
+    python embedders/tests/pytorch_golden.py tiny "$PWD"/target/golden/tiny_weights.safetensors embedders/tests/golden/tiny_expected.safetensors --gradients
+    python embedders/tests/pytorch_golden.py small "$PWD"/target/golden/small_weights.safetensors embedders/tests/golden/small_expected.safetensors
 
 Needs torch, numpy and safetensors. Written from the specification with PyTorch's own layers, not from the Rust code: a mistake would
 have to be made twice.
