@@ -97,7 +97,7 @@ pub fn run_targets(
     Ok(book.finish())
 }
 
-/// Runs an agent whose market parts were computed ahead: `market` is `[visited_rows(span).len(), hidden]`.
+/// Runs an agent whose market parts were computed ahead: `market` is `[visited_rows(span).len(), ahead_width]`.
 ///
 /// # Errors
 /// As [`run_targets`]; [`AgentsError::Shape`] when `market` does not fit the rows.
@@ -110,21 +110,25 @@ pub fn run_agent(
     market: &[f32],
 ) -> Result<BacktestResult, AgentsError> {
     let rows = visited_rows(span)?;
-    let hidden = decider.head().hidden();
-    if market.len() != rows.len() * hidden {
-        return Err(AgentsError::Shape { what: "market part of the visited rows", found: market.len(), expected: rows.len() * hidden });
+    let width = decider.head().shape.ahead_width();
+    if market.len() != rows.len() * width {
+        return Err(AgentsError::Shape { what: "market part of the visited rows", found: market.len(), expected: rows.len() * width });
     }
     decider.check_input_width(ACCOUNT_WIDTH + span.table.context_width())?;
     let model = CostModel::new(costs, span.table.instrument())?;
     let before = decider.kept();
     let mut index = 0;
+    let mut next_row = None;
     let mut result = run_targets(span, env, risk, costs, |seen| {
+        if next_row.replace(seen.row + 1) != Some(seen.row) {
+            decider.forget();
+        }
         // The last row of a run is visited but not decided on.
         while rows[index] as usize != seen.row {
             index += 1;
         }
         let conditions = Conditions::of(seen.table, &RowView::of(seen.table, seen.row), &model);
-        let market = &market[index * hidden..(index + 1) * hidden];
+        let market = &market[index * width..(index + 1) * width];
         Ok(decider.decide(&Seen { market, account: seen.account, held: seen.held, conditions }).target)
     })?;
     for (kept, (after, before)) in result.kept.iter_mut().zip(decider.kept().iter().zip(before)) {

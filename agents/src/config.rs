@@ -1,7 +1,11 @@
 //! Settings of the environment, of risk and of the decision path. Every field is named with its unit; `validate` explains what a
 //! bad value would do. Costs are stated in `market` (`CostConfig`), never here.
 
-use crate::AgentsError;
+mod model;
+
+pub use model::ModelConfig;
+
+use crate::{AgentsError, space::ActionSpace};
 
 /// The simulated environment (spec 2.5).
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -18,6 +22,9 @@ pub struct EnvConfig {
     /// Steps of target position on each side of flat: 1 is {short, flat, long}.
     #[serde(default = "one_level")]
     pub levels: u32,
+    /// The target is any number in [-1, 1] instead of a level.
+    #[serde(default)]
+    pub continuous: bool,
     /// What a step is worth.
     #[serde(default)]
     pub reward: Reward,
@@ -198,10 +205,20 @@ impl EnvConfig {
             sizing: Sizing::default(),
             max_leverage: one(),
             levels: one_level(),
+            continuous: false,
             reward: Reward::default(),
             episode_len: episode_len(),
             min_bars_left: min_bars_left(),
             ruin_fraction: ruin_fraction(),
+        }
+    }
+
+    /// What is decided.
+    pub fn space(&self) -> ActionSpace {
+        if self.continuous {
+            ActionSpace::Box { width: 1, low: -1.0, high: 1.0 }
+        } else {
+            ActionSpace::Discrete { num_actions: self.num_actions() }
         }
     }
 

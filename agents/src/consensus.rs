@@ -1,7 +1,7 @@
 //! MC dropout over the trunk head: passes of logits in, mean probabilities and their uncertainty out; and the seeded masks of the
 //! passes. It decides nothing but how sure the policy is; the embeddings are computed once, outside.
 
-use crate::head::{DropoutMask, argmax, log_softmax};
+use crate::heads::distribution::{argmax, log_softmax};
 
 /// Verdict of all passes on one decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,17 +44,30 @@ pub fn consensus(logits: &mut [f32], mean: &mut [f32]) -> Consensus {
     Consensus { action, confidence: mean[action], total, aleatoric, epistemic: (total - aleatoric).max(0.0) }
 }
 
-/// Fills the mask of one pass: 0 with probability `rate`, else `1 / (1 - rate)`. A pure function of its arguments, so that the same
+/// Averages passes of a continuous policy: the mean target, and as its confidence the share of passes on the mean's side. Entropies have no meaning here and
+/// are 0.
+pub fn consensus_of_targets(targets: &[f32]) -> (f32, Consensus) {
+    assert!(!targets.is_empty(), "Invariant: at least one pass");
+    let n = targets.len() as f32;
+    let mean = targets.iter().sum::<f32>() / n;
+    let agreeing = targets.iter().filter(|target| **target * mean > 0.0 || **target == mean).count();
+    (mean, Consensus { confidence: agreeing as f32 / n, ..Consensus::default() })
+}
+
+/// Fills the masks of one pass, one a hidden layer: 0 with probability `rate`, else `1 / (1 - rate)`. A pure function of its arguments, so that the same
 /// decision meets the same masks in a backtest, in blocks of any size and live.
-pub fn fill_mask(mask: &mut DropoutMask, hidden: usize, rate: f32, seed: u64, decision: i64, pass: u32) {
+pub fn fill_masks(masks: &mut Vec<Vec<f32>>, hidden: &[usize], rate: f32, seed: u64, decision: i64, pass: u32) {
     let key = mix(mix(seed ^ 0x6d61_736b) ^ decision as u64) ^ (u64::from(pass) << 32);
     let keep = 1.0 / (1.0 - rate);
     let limit = (f64::from(rate) * 4_294_967_296.0) as u64;
     let unit = |index: usize| if mix(key.wrapping_add(index as u64)) >> 32 < limit { 0.0 } else { keep };
-    mask.first.clear();
-    mask.first.extend((0..hidden).map(unit));
-    mask.second.clear();
-    mask.second.extend((hidden..2 * hidden).map(unit));
+    masks.resize_with(hidden.len(), Vec::new);
+    let mut from = 0;
+    for (mask, width) in masks.iter_mut().zip(hidden) {
+        mask.clear();
+        mask.extend((from..from + width).map(unit));
+        from += width;
+    }
 }
 
 /// The finaliser of SplitMix64.
@@ -86,23 +99,31 @@ mod tests {
 
     #[test]
     fn masks_are_counter_based_and_unbiased() {
-        let (mut a, mut b) = (DropoutMask::default(), DropoutMask::default());
-        fill_mask(&mut a, 64, 0.1, 7, 123, 3);
-        fill_mask(&mut b, 64, 0.1, 7, 123, 3);
-        assert_eq!(a.first, b.first);
-        assert_ne!(a.first, a.second);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let hidden = [64, 64];
+        fill_masks(&mut a, &hidden, 0.1, 7, 123, 3);
+        fill_masks(&mut b, &hidden, 0.1, 7, 123, 3);
+        assert_eq!(a, b);
+        assert_ne!(a[0], a[1]);
         for (seed, decision, pass) in [(8, 123, 3), (7, 124, 3), (7, 123, 4)] {
-            fill_mask(&mut b, 64, 0.1, seed, decision, pass);
-            assert_ne!(a.first, b.first, "a different key must give a different mask");
+            fill_masks(&mut b, &hidden, 0.1, seed, decision, pass);
+            assert_ne!(a[0], b[0], "a different key must give a different mask");
         }
         let mut sum = 0.0;
         for pass in 0..500 {
-            fill_mask(&mut a, 64, 0.1, 7, 1, pass);
-            sum += a.first.iter().chain(&a.second).sum::<f32>();
+            fill_masks(&mut a, &hidden, 0.1, 7, 1, pass);
+            sum += a.iter().flatten().sum::<f32>();
         }
         // 64,000 units of mean 1 and deviation 1/3: the mean is within 0.01 (7.6 deviations).
         assert!((sum / 64_000.0 - 1.0).abs() < 0.01, "{sum}");
-        fill_mask(&mut a, 64, 0.0, 7, 1, 0);
-        assert!(a.first.iter().all(|m| *m == 1.0));
+        fill_masks(&mut a, &hidden, 0.0, 7, 1, 0);
+        assert!(a.iter().flatten().all(|m| *m == 1.0));
+    }
+
+    #[test]
+    fn continuous_passes_agree_by_their_side() {
+        // Mean of 0.5, 0.7, -0.3 is 0.3; two of three lie on its side.
+        let (target, verdict) = consensus_of_targets(&[0.5, 0.7, -0.3]);
+        assert!((target - 0.3).abs() < 1e-6 && (verdict.confidence - 2.0 / 3.0).abs() < 1e-6, "{target} {verdict:?}");
     }
 }

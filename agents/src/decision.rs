@@ -1,13 +1,15 @@
 //! The pure core of a running agent: market part of a row and account vector in, requested target position out. Head, then consensus,
-//! then gate; sizing and risk come after, in [`crate::desk`]. It holds no market, no account and no clock.
+//! then gate; sizing and risk come after, in [`crate::desk`]. It holds no market, no account and no clock; of a recurrent head, what it remembers.
 
 use crate::{
     AgentsError,
     config::{DecisionConfig, EnvConfig},
-    consensus::{Consensus, consensus, fill_mask},
+    consensus::{Consensus, consensus, consensus_of_targets, fill_masks},
     desk::RowView,
     gate::{GateInput, Kept, KeptCounts, gate},
-    head::{DropoutMask, Head, HeadScratch},
+    head::{Head, HeadScratch},
+    heads::Memory,
+    space::ActionSpace,
 };
 use grandmodel_market::{FeatureTable, features::REGIME_FEATURES, venue::CostModel};
 
@@ -22,10 +24,14 @@ pub struct Decider {
     env: EnvConfig,
     seed: u64,
     scratch: HeadScratch,
-    mask: DropoutMask,
-    /// `[num_passes, num_actions]`.
-    logits: Vec<f32>,
+    masks: Vec<Vec<f32>>,
+    /// `[num_passes, num_actions]`; of a continuous policy `[num_passes]` targets.
+    passes: Vec<f32>,
+    /// `[num_actions]`; empty for a continuous policy.
     mean: Vec<f32>,
+    /// `[state_width]` of a recurrent head.
+    state: Vec<f32>,
+    state_after: Vec<f32>,
     counts: KeptCounts,
     num_decisions: u64,
 }
@@ -33,7 +39,7 @@ pub struct Decider {
 /// What a decision looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// Market part of the trunk's first layer, `[hidden]`.
+    /// Market part of the head's first layers, `[ahead_width]`; empty where the head has none.
     pub market: &'a [f32],
     /// Account vector and context, `[input_width]`.
     pub account: &'a [f32],
@@ -75,23 +81,37 @@ impl Decider {
     pub fn new(head: Head, env: &EnvConfig, config: &DecisionConfig, seed: u64) -> Result<Self, AgentsError> {
         env.validate()?;
         config.validate()?;
-        let num_actions = env.num_actions();
-        if head.num_actions() != num_actions {
-            return Err(AgentsError::Shape { what: "number of actions of the head", found: head.num_actions(), expected: num_actions });
-        }
+        let num_actions = match head.shape.space() {
+            ActionSpace::Box { width, .. } if width != 1 => {
+                return Err(AgentsError::Shape { what: "width of the head's action", found: width, expected: 1 });
+            }
+            ActionSpace::Box { .. } => 0,
+            ActionSpace::Discrete { num_actions } if num_actions != env.num_actions() => {
+                return Err(AgentsError::Shape { what: "number of actions of the head", found: num_actions, expected: env.num_actions() });
+            }
+            ActionSpace::Discrete { num_actions } => num_actions,
+        };
         let num_passes = config.consensus_passes.max(1) as usize;
+        let state = vec![0.0; head.shape.state_width()];
         Ok(Self {
             head,
             config: config.clone(),
             env: env.clone(),
             seed,
             scratch: HeadScratch::default(),
-            mask: DropoutMask::default(),
-            logits: vec![0.0; num_passes * num_actions],
+            masks: Vec::new(),
+            passes: vec![0.0; num_passes * num_actions.max(1)],
             mean: vec![0.0; num_actions],
+            state_after: state.clone(),
+            state,
             counts: KeptCounts::default(),
             num_decisions: 0,
         })
+    }
+
+    /// Forgets what a recurrent head remembers: at the beginning of each run of rows.
+    pub fn forget(&mut self) {
+        self.state.fill(0.0);
     }
 
     /// The head in use.
@@ -104,7 +124,7 @@ impl Decider {
     /// # Errors
     /// [`AgentsError::Shape`].
     pub fn check_input_width(&self, found: usize) -> Result<(), AgentsError> {
-        let expected = self.head.input_width();
+        let expected = self.head.shape.observation_width();
         if found == expected {
             Ok(())
         } else {
@@ -115,17 +135,26 @@ impl Decider {
     /// Most probable action, unless consensus or gate keep the position.
     pub fn decide(&mut self, seen: &Seen<'_>) -> Verdict {
         let num_actions = self.mean.len();
-        let Self { head, scratch, logits, mask, config, .. } = self;
-        if config.consensus_passes == 0 {
-            head.forward(seen.market, seen.account, scratch, logits);
-        } else {
-            for (pass, logits) in logits.chunks_exact_mut(num_actions).enumerate() {
-                fill_mask(mask, head.hidden(), config.dropout, self.seed, seen.conditions.ts, pass as u32);
-                head.forward_masked(seen.market, seen.account, mask, scratch, logits);
+        let Self { head, scratch, passes, masks, config, state, state_after, .. } = self;
+        let ahead = (!seen.market.is_empty()).then_some(seen.market);
+        for (pass, out) in passes.chunks_exact_mut(num_actions.max(1)).enumerate() {
+            masks.clear();
+            if config.consensus_passes > 0 {
+                fill_masks(masks, head.shape.hidden(), config.dropout, self.seed, seen.conditions.ts, pass as u32);
             }
+            // Masks lie behind the LSTM: every pass remembers the same.
+            state_after.clone_from(state);
+            let mut memory = Memory { lanes: 1, starts: &[false], state: state_after };
+            head.prefer(seen.account, ahead, masks, &mut memory, scratch, out);
         }
-        let verdict = consensus(&mut self.logits, &mut self.mean);
-        let wanted = self.env.action_target(verdict.action);
+        std::mem::swap(state, state_after);
+        let (wanted, verdict) = if num_actions == 0 {
+            let (target, verdict) = consensus_of_targets(passes);
+            (target.clamp(-1.0, 1.0), verdict)
+        } else {
+            let verdict = consensus(passes, &mut self.mean);
+            (self.env.action_target(verdict.action), verdict)
+        };
         self.num_decisions += 1;
         let kept = (wanted != seen.held).then(|| self.keeps(seen, wanted, &verdict)).flatten();
         if let Some(kept) = kept {
@@ -154,7 +183,11 @@ impl Decider {
             return None;
         }
         // Edge: the mean change of position the policy asks for, if one ATR goes its way.
-        let leaning: f32 = self.mean.iter().enumerate().map(|(action, p)| p * (self.env.action_target(action) - seen.held)).sum();
+        let leaning: f32 = if self.mean.is_empty() {
+            wanted - seen.held
+        } else {
+            self.mean.iter().enumerate().map(|(action, p)| p * (self.env.action_target(action) - seen.held)).sum()
+        };
         let input = GateInput {
             epistemic: verdict.epistemic,
             stability: seen.conditions.stability,
@@ -182,19 +215,32 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::GateConfig, head::HeadWeights};
+    use crate::{
+        config::GateConfig,
+        head::HeadShape,
+        heads::{ActorCritic, ActorCriticConfig},
+        net::Activation,
+    };
 
-    /// Logits are the policy bias alone: short, flat, long.
+    /// Logits are the policy bias, and the first unit of the second layer a little.
     fn head(bias: [f32; 3]) -> Head {
-        Head::new(HeadWeights {
-            account: vec![0.0; 4 * 6],
-            trunk: vec![0.0; 16],
-            trunk_bias: vec![0.5; 4],
-            policy: vec![0.3, 0.0, -0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-            policy_bias: bias.to_vec(),
-            value: vec![0.0; 4],
-            value_bias: 0.0,
-        })
+        let shape = ActorCritic::new(&ActorCriticConfig {
+            space: ActionSpace::Discrete { num_actions: 3 },
+            observation_width: 6,
+            ahead: true,
+            shared: true,
+            hidden: vec![4, 4],
+            activation: Activation::Tanh,
+            lstm: None,
+        });
+        // Layers 6 x 4 and 4 x 4 of zeros, biases 0 and 0.5; the output's first row; its bias with that of the value.
+        let mut parameters = vec![0.0; 24 + 4 + 16];
+        parameters.extend([0.5; 4]);
+        parameters.extend([0.3, 0.0, -0.3, 0.0]);
+        parameters.extend([0.0; 12]);
+        parameters.extend(bias);
+        parameters.push(0.0);
+        Head { shape: HeadShape::ActorCritic(shape), parameters: parameters.into() }
     }
 
     fn seen(held: f32) -> Seen<'static> {

@@ -9,6 +9,7 @@ use crate::{
     AgentsError,
     config::{EnvConfig, RiskConfig},
     desk::Desk,
+    episode::StepResult,
     lane::{Ground, Lane, LaneState},
     risk::{Refusal, Refusals},
     schedule::{Episode, Schedule},
@@ -45,38 +46,6 @@ pub struct ObservationColumns {
     pub account: Vec<f32>,
 }
 
-/// What one step did, one column per lane.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepResult {
-    /// Unscaled rewards, `[num_envs]`.
-    pub rewards: Vec<f32>,
-    /// The account was ruined: no bootstrap.
-    pub terminated: Vec<bool>,
-    /// The episode's time was up: bootstrap from the terminal observation.
-    pub truncated: Vec<bool>,
-    /// Account vectors of terminal observations, `[num_envs, account_width]`; 0 where the lane goes on.
-    pub terminal_account: Vec<f32>,
-    /// Episodes that ended in this step.
-    pub finished: Vec<EpisodeStats>,
-}
-
-/// One finished episode.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct EpisodeStats {
-    /// Lane it ran in.
-    pub lane: u32,
-    /// Sum of its unscaled rewards.
-    pub episodic_return: f64,
-    /// Steps.
-    pub episodic_length: u32,
-    /// Equity at its end over equity at its start.
-    pub equity_ratio: f64,
-    /// Ended by ruin.
-    pub terminated: bool,
-    /// Orders filled.
-    pub num_fills: u32,
-}
-
 /// Rows that a rollout will visit, time-major.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowPlan {
@@ -101,6 +70,14 @@ pub struct TerminalRow {
     pub table: u16,
     /// Row.
     pub row: u32,
+}
+
+impl RowPlan {
+    /// Where the step that is `index` in `[num_steps, num_envs]` ends an episode by schedule.
+    pub fn terminal_of(&self, index: u32) -> Option<TerminalRow> {
+        let at = self.terminal.binary_search_by_key(&index, |row| row.index).ok()?;
+        Some(self.terminal[at])
+    }
 }
 
 /// Everything needed to go on after a restart.
@@ -147,13 +124,7 @@ impl VecMarketEnv {
         }
         let width = ACCOUNT_WIDTH + context_width;
         let observation = ObservationColumns { table: vec![0; num_envs], row: vec![0; num_envs], account: vec![0.0; num_envs * width] };
-        let result = StepResult {
-            rewards: vec![0.0; num_envs],
-            terminated: vec![false; num_envs],
-            truncated: vec![false; num_envs],
-            terminal_account: vec![0.0; num_envs * width],
-            finished: Vec::with_capacity(num_envs),
-        };
+        let result = StepResult::new(num_envs, width);
         let lanes = Vec::with_capacity(num_envs);
         let mut this = Self { spans, desks, costs: models, env: env.clone(), schedule, seed, lanes, width, observation, result };
         for index in 0..num_envs {
@@ -298,7 +269,7 @@ impl VecMarketEnv {
         self.result.rewards[index] = step.reward as f32;
         self.result.terminated[index] = step.terminated;
         self.result.truncated[index] = step.scheduled_end && !step.terminated;
-        let terminal = &mut self.result.terminal_account[index * self.width..(index + 1) * self.width];
+        let terminal = &mut self.result.terminal_observation[index * self.width..(index + 1) * self.width];
         if !(step.terminated || step.scheduled_end) {
             terminal.fill(0.0);
             return Ok(());

@@ -48,6 +48,32 @@ pub enum AgentsError {
         /// What was found.
         value: f32,
     },
+    /// An action outside the space.
+    #[error("action of lane {lane} was {value}, expected {expected}")]
+    Action {
+        /// Lane.
+        lane: usize,
+        /// What was found.
+        value: f32,
+        /// What the space holds.
+        expected: String,
+    },
+    /// An environment gave a number that is none.
+    #[error("{environment} (seed {seed}, lane {lane}) gave {what} {value} at step {step} of its episode; the run stops here")]
+    NotFinite {
+        /// Which environment.
+        environment: String,
+        /// Its seed.
+        seed: u64,
+        /// Lane.
+        lane: usize,
+        /// Step of the episode, from 0.
+        step: u32,
+        /// Reward or observation.
+        what: &'static str,
+        /// The value.
+        value: f64,
+    },
     /// Two lengths that must agree.
     #[error("{what} was {found}, expected {expected}")]
     Shape {

@@ -1,202 +1,179 @@
-//! The per-step part of the policy, in plain Rust: the market part of the first trunk layer and an account vector in, logits and a
-//! value out. It holds a copy of a few matrices at one policy version; it is not a Burn module and it does not learn.
-//!
-//! The market part `W_e h + b` is computed ahead in large batches ([`crate::policy::PolicyNet::market_part`]), so that a step of a
-//! rollout, of a backtest or of a running agent costs two small matrix-vector products.
+//! The head of any algorithm behind one face: what acts, with the parameters of one policy version. Plain Rust; the market encoder before it stands in
+//! [`crate::encoder`].
 
-/// Weights of the trunk and of both heads; matrices are row-major `[in, out]`, as Burn stores them.
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    heads::{Acted, ActorCritic, ActorCriticTape, Memory, Mode, QuantileHead, QuantileTape, Seen, Squash, SquashedPolicy, SquashedTape},
+    net::Columns,
+    space::ActionSpace,
+};
+
+/// Which head.
 #[derive(Clone, Debug, PartialEq)]
+pub enum HeadShape {
+    /// PPO.
+    ActorCritic(ActorCritic),
+    /// QR-DQN.
+    Quantile(QuantileHead),
+    /// SAC.
+    Squashed(SquashedPolicy),
+}
+
+/// A head at one policy version.
+#[derive(Clone, Debug)]
 pub struct Head {
-    hidden: usize,
-    input_width: usize,
-    num_actions: usize,
-    account: Vec<f32>,
-    trunk: Vec<f32>,
-    trunk_bias: Vec<f32>,
-    policy: Vec<f32>,
-    policy_bias: Vec<f32>,
-    value: Vec<f32>,
-    value_bias: f32,
+    /// Its shape.
+    pub shape: HeadShape,
+    /// Its parameters.
+    pub parameters: Arc<[f32]>,
 }
 
-/// The matrices of a [`Head`], by name.
-#[derive(Clone, Debug, Default)]
-pub struct HeadWeights {
-    /// `[input_width, hidden]`, no bias: the bias travels in the market part.
-    pub account: Vec<f32>,
-    /// `[hidden, hidden]`.
-    pub trunk: Vec<f32>,
-    /// `[hidden]`.
-    pub trunk_bias: Vec<f32>,
-    /// `[hidden, num_actions]`.
-    pub policy: Vec<f32>,
-    /// `[num_actions]`.
-    pub policy_bias: Vec<f32>,
-    /// `[hidden, 1]`.
-    pub value: Vec<f32>,
-    /// One number.
-    pub value_bias: f32,
-}
-
-/// Room for the two hidden layers of one step, kept by the caller so that a step allocates nothing.
+/// Room for one decision, kept by the caller and reused.
 #[derive(Clone, Debug, Default)]
 pub struct HeadScratch {
-    first: Vec<f32>,
-    second: Vec<f32>,
+    pub(crate) actor_critic: ActorCriticTape,
+    quantile: QuantileTape,
+    squashed: SquashedTape,
 }
 
-/// Multiplicative masks over the two hidden layers for one pass of MC dropout: 0 or `1 / (1 - p)`.
-#[derive(Clone, Debug, Default)]
-pub struct DropoutMask {
-    /// `[hidden]`, after the first layer.
-    pub first: Vec<f32>,
-    /// `[hidden]`, after the second layer.
-    pub second: Vec<f32>,
+impl HeadShape {
+    /// Number of parameters of what acts.
+    pub fn num_parameters(&self) -> usize {
+        match self {
+            Self::ActorCritic(shape) => shape.num_parameters(),
+            Self::Quantile(shape) => shape.num_parameters(),
+            Self::Squashed(shape) => shape.num_parameters(),
+        }
+    }
+
+    /// Width of the part that the market encoder computes ahead for what acts; 0 without a market.
+    pub fn ahead_width(&self) -> usize {
+        match self {
+            Self::ActorCritic(shape) => shape.ahead_width(),
+            Self::Quantile(shape) => shape.ahead_width(),
+            Self::Squashed(shape) => shape.ahead_width(),
+        }
+    }
+
+    /// Width of an observation.
+    pub fn observation_width(&self) -> usize {
+        match self {
+            Self::ActorCritic(shape) => shape.observation_width(),
+            Self::Quantile(shape) => shape.observation_width(),
+            Self::Squashed(shape) => shape.observation_width(),
+        }
+    }
+
+    /// Values a lane carries from step to step.
+    pub fn state_width(&self) -> usize {
+        match self {
+            Self::ActorCritic(shape) => shape.state_width(),
+            Self::Quantile(_) | Self::Squashed(_) => 0,
+        }
+    }
+
+    /// What is decided.
+    pub fn space(&self) -> ActionSpace {
+        match self {
+            Self::ActorCritic(shape) => shape.space(),
+            Self::Quantile(shape) => ActionSpace::Discrete { num_actions: shape.num_actions() },
+            Self::Squashed(shape) => shape.space(),
+        }
+    }
+
+    /// Widths of the hidden layers of what acts, which MC dropout masks.
+    pub fn hidden(&self) -> &[usize] {
+        match self {
+            Self::ActorCritic(shape) => shape.hidden(),
+            Self::Quantile(shape) => shape.hidden(),
+            Self::Squashed(shape) => shape.hidden(),
+        }
+    }
+
+    /// Each parameter array of what acts with its name and shape, in order.
+    pub fn arrays(&self) -> Vec<(String, Vec<usize>)> {
+        match self {
+            Self::ActorCritic(shape) => shape.arrays(),
+            Self::Quantile(shape) => shape.arrays(),
+            Self::Squashed(shape) => shape.arrays(),
+        }
+    }
+
+    /// How continuous actions are told.
+    pub fn squash(&self) -> Squash {
+        match self {
+            Self::Squashed(_) => Squash::Stretch,
+            Self::ActorCritic(_) | Self::Quantile(_) => Squash::Clip,
+        }
+    }
+
+    /// Learns from the rollouts of its own version only.
+    pub fn is_on_policy(&self) -> bool {
+        matches!(self, Self::ActorCritic(_))
+    }
 }
 
 impl Head {
-    /// A head from its matrices; `hidden`, `input_width` and `num_actions` follow from the lengths.
-    ///
-    /// # Panics
-    /// `Invariant:` when the lengths do not belong together; they come from one module.
-    pub fn new(weights: HeadWeights) -> Self {
-        let hidden = weights.trunk_bias.len();
-        let num_actions = weights.policy_bias.len();
-        assert!(hidden > 0 && num_actions > 1, "Invariant: a head has hidden units and at least two actions");
-        let input_width = weights.account.len() / hidden;
-        assert_eq!(weights.account.len(), input_width * hidden, "Invariant: account weights are [input_width, hidden]");
-        assert_eq!(weights.trunk.len(), hidden * hidden, "Invariant: trunk weights are [hidden, hidden]");
-        assert_eq!(weights.policy.len(), hidden * num_actions, "Invariant: policy weights are [hidden, num_actions]");
-        assert_eq!(weights.value.len(), hidden, "Invariant: value weights are [hidden]");
-        let HeadWeights { account, trunk, trunk_bias, policy, policy_bias, value, value_bias } = weights;
-        Self { hidden, input_width, num_actions, account, trunk, trunk_bias, policy, policy_bias, value, value_bias }
+    /// Draws what exploration keeps for the length of one collection.
+    pub fn begin_rollout(&self, lanes: usize, rng: &mut ChaCha8Rng, scratch: &mut HeadScratch) {
+        if let HeadShape::Squashed(shape) = &self.shape {
+            shape.begin_rollout(&self.parameters, lanes, rng, &mut scratch.squashed);
+        }
     }
 
-    /// Number of actions, the length of `logits`.
-    pub fn num_actions(&self) -> usize {
-        self.num_actions
-    }
-
-    /// Width of the account vector, context columns included.
-    pub fn input_width(&self) -> usize {
-        self.input_width
-    }
-
-    /// Width of the market part and of both hidden layers.
-    pub fn hidden(&self) -> usize {
-        self.hidden
-    }
-
-    /// Logits into `logits`; returns the value: `x1 = tanh(market + W_a account)`, `x2 = tanh(W_2 x1 + b_2)`, heads linear in `x2`.
-    ///
-    /// # Shapes
-    /// `market [hidden]`, `account [input_width]`, `logits [num_actions]`.
-    pub fn forward(&self, market: &[f32], account: &[f32], scratch: &mut HeadScratch, logits: &mut [f32]) -> f32 {
-        self.pass(market, account, None, scratch, logits)
-    }
-
-    /// As [`Head::forward`] with units of both hidden layers left out: one pass of MC dropout.
-    pub fn forward_masked(
+    /// Decides for all lanes.
+    pub fn act(
         &self,
-        market: &[f32],
-        account: &[f32],
-        mask: &DropoutMask,
+        seen: &Seen<'_>,
+        memory: &mut Memory<'_>,
+        mode: Mode,
+        rng: &mut ChaCha8Rng,
         scratch: &mut HeadScratch,
-        logits: &mut [f32],
-    ) -> f32 {
-        self.pass(market, account, Some(mask), scratch, logits)
-    }
-
-    fn pass(&self, market: &[f32], account: &[f32], mask: Option<&DropoutMask>, scratch: &mut HeadScratch, logits: &mut [f32]) -> f32 {
-        assert_eq!(market.len(), self.hidden, "Invariant: the market part is as wide as the trunk");
-        assert_eq!(account.len(), self.input_width, "Invariant: the account vector is as wide as the head's input");
-        scratch.first.clear();
-        scratch.first.extend_from_slice(market);
-        add_product(&mut scratch.first, account, &self.account);
-        scratch.first.iter_mut().for_each(|x| *x = x.tanh());
-        if let Some(mask) = mask {
-            scratch.first.iter_mut().zip(&mask.first).for_each(|(x, m)| *x *= m);
-        }
-        scratch.second.clear();
-        scratch.second.extend_from_slice(&self.trunk_bias);
-        add_product(&mut scratch.second, &scratch.first, &self.trunk);
-        scratch.second.iter_mut().for_each(|x| *x = x.tanh());
-        if let Some(mask) = mask {
-            scratch.second.iter_mut().zip(&mask.second).for_each(|(x, m)| *x *= m);
-        }
-        logits.copy_from_slice(&self.policy_bias);
-        add_product(logits, &scratch.second, &self.policy);
-        self.value_bias + scratch.second.iter().zip(&self.value).map(|(x, w)| x * w).sum::<f32>()
-    }
-}
-
-/// `out += x W` with `W` row-major `[x.len(), out.len()]`; the inner loop runs over `out`, so it vectorises without reordering a sum.
-fn add_product(out: &mut [f32], x: &[f32], weights: &[f32]) {
-    for (x, row) in x.iter().zip(weights.chunks_exact(out.len())) {
-        for (out, w) in out.iter_mut().zip(row) {
-            *out += x * w;
+        out: &mut Acted,
+    ) {
+        match &self.shape {
+            HeadShape::ActorCritic(shape) => shape.act(&self.parameters, seen, memory, mode, rng, &mut scratch.actor_critic, out),
+            HeadShape::Quantile(shape) => shape.act(&self.parameters, seen, mode, rng, &mut scratch.quantile, out),
+            HeadShape::Squashed(shape) => shape.act(&self.parameters, seen, mode, rng, &mut scratch.squashed, out),
         }
     }
-}
 
-/// Log-probabilities in place of logits: `l - max - ln sum exp(l - max)`.
-pub fn log_softmax(logits: &mut [f32]) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let log_sum = logits.iter().map(|l| (l - max).exp()).sum::<f32>().ln();
-    // The maximum first: adding it to the small logarithm would cost the digits of large logits.
-    logits.iter_mut().for_each(|l| *l = (*l - max) - log_sum);
-}
-
-/// Index of the largest entry; of equals the first.
-pub fn argmax(values: &[f32]) -> usize {
-    values.iter().enumerate().fold(0, |best, (i, v)| if *v > values[best] { i } else { best })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn small() -> Head {
-        Head::new(HeadWeights {
-            account: vec![1.0, -1.0],
-            trunk: vec![1.0, 0.0, 0.0, 2.0],
-            trunk_bias: vec![0.0, 0.5],
-            policy: vec![1.0, 0.0, -1.0, 0.0, 1.0, 0.0],
-            policy_bias: vec![0.0, 0.0, 0.25],
-            value: vec![1.0, 1.0],
-            value_bias: -0.5,
-        })
-    }
-
-    #[test]
-    fn forward_follows_the_formula() {
-        // x1 = tanh([0.5 + 2, 0 - 2]) = [0.986614, -0.964028]; x2 = tanh([0.986614, 2 * -0.964028 + 0.5]) = [0.755915, -0.891267]
-        let (mut logits, mut scratch) = ([0.0; 3], HeadScratch::default());
-        let value = small().forward(&[0.5, 0.0], &[2.0], &mut scratch, &mut logits);
-        for (got, want) in logits.iter().zip([0.755_915, -0.891_267, 0.25 - 0.755_915]) {
-            assert!((got - want).abs() < 1e-5, "{got} {want}");
+    /// What one pass prefers for one row, each hidden layer under its mask: logits of discrete actions (a value head votes: all for its best action), or the
+    /// one action of a continuous space.
+    pub fn prefer(
+        &self,
+        observation: &[f32],
+        ahead: Option<&[f32]>,
+        masks: &[Vec<f32>],
+        memory: &mut Memory<'_>,
+        scratch: &mut HeadScratch,
+        out: &mut [f32],
+    ) {
+        let ahead = ahead.map(|values| Columns { values, stride: values.len(), offset: 0 });
+        match &self.shape {
+            HeadShape::ActorCritic(shape) => {
+                shape.forward(&self.parameters, observation, ahead, 1, memory, masks, &mut scratch.actor_critic);
+                out.copy_from_slice(&scratch.actor_critic.policy);
+            }
+            HeadShape::Quantile(shape) => shape.vote(&self.parameters, observation, ahead, masks, &mut scratch.quantile, out),
+            HeadShape::Squashed(shape) => shape.prefer(&self.parameters, observation, ahead, masks, &mut scratch.squashed, out),
         }
-        assert!((value - (0.755_915 - 0.891_267 - 0.5)).abs() < 1e-5, "{value}");
     }
 
-    #[test]
-    fn a_mask_of_ones_changes_nothing_and_a_mask_of_zeros_leaves_the_biases() {
-        let (mut plain, mut masked, mut scratch) = ([0.0; 3], [0.0; 3], HeadScratch::default());
-        let head = small();
-        let value = head.forward(&[0.1, 0.2], &[-1.0], &mut scratch, &mut plain);
-        let ones = DropoutMask { first: vec![1.0; 2], second: vec![1.0; 2] };
-        assert_eq!(value, head.forward_masked(&[0.1, 0.2], &[-1.0], &ones, &mut scratch, &mut masked));
-        assert_eq!(plain, masked);
-        let zeros = DropoutMask { first: vec![0.0; 2], second: vec![0.0; 2] };
-        assert_eq!(-0.5, head.forward_masked(&[0.1, 0.2], &[-1.0], &zeros, &mut scratch, &mut masked));
-        assert_eq!([0.0, 0.0, 0.25], masked);
-    }
-
-    #[test]
-    fn log_softmax_sums_to_one_and_survives_large_logits() {
-        let mut logits = [1000.0, 1001.0, 999.0];
-        log_softmax(&mut logits);
-        assert!((logits.iter().map(|l| l.exp()).sum::<f32>() - 1.0).abs() < 1e-6);
-        assert_eq!(1, argmax(&logits));
+    /// Values of observations `[n, observation_width]`; of an off-policy head none.
+    pub fn values(
+        &self,
+        observation: &[f32],
+        ahead: Option<Columns<'_>>,
+        n: usize,
+        memory: &mut Memory<'_>,
+        scratch: &mut HeadScratch,
+    ) -> Vec<f32> {
+        let HeadShape::ActorCritic(shape) = &self.shape else { return Vec::new() };
+        shape.forward(&self.parameters, observation, ahead, n, memory, &[], &mut scratch.actor_critic);
+        scratch.actor_critic.value.clone()
     }
 }

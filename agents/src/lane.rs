@@ -4,7 +4,7 @@ use crate::{
     AgentsError,
     config::EnvConfig,
     desk::{Desk, DeskState, RowView, bar_ticks},
-    env::EpisodeStats,
+    episode::EpisodeStats,
     reward::{RewardState, Step},
     schedule::Episode,
 };
@@ -36,7 +36,6 @@ pub(crate) struct LaneState {
     start_equity_micros: i64,
     episodic_return: f64,
     episodic_length: u32,
-    num_fills: u32,
 }
 
 pub(crate) struct Lane {
@@ -85,7 +84,6 @@ impl Lane {
             start_equity_micros: cash,
             episodic_return: 0.0,
             episodic_length: 0,
-            num_fills: 0,
         };
         Ok(Self { scheduled, state, venue })
     }
@@ -111,12 +109,10 @@ impl Lane {
         let bar = bar_ticks(table, state.row as usize + 1);
         let mut report = self.venue.on_bar(&bar)?;
         state.row += 1;
-        state.num_fills += report.fills.len() as u32;
         let level = (state.start_equity_micros as f64 * env.ruin_fraction) as i64;
         let terminated = report.account.equity_micros(bar.close) <= level;
         if terminated {
             report = self.venue.close_out(&bar, FillKind::Liquidation)?;
-            state.num_fills += report.fills.len() as u32;
         }
         let next = RowView::of(table, state.row as usize);
         desk.after_bar(&mut state.desk, &next, &report);
@@ -152,9 +148,7 @@ impl Lane {
             lane: lane as u32,
             episodic_return: self.state.episodic_return,
             episodic_length: self.state.episodic_length,
-            equity_ratio: self.state.equity_micros as f64 / self.state.start_equity_micros as f64,
             terminated,
-            num_fills: self.state.num_fills,
         }
     }
 }

@@ -13,7 +13,17 @@ use grandmodel_market::{
 use grandmodel_buffers::Pushed;
 
 use crate::{
-    AgentsError, actors::EmbedderLinks, backtest::BacktestResult, env::EnvState, policy::PolicyNet, risk::Approved, rollout::RolloutStats,
+    AgentsError,
+    actors::EmbedderLinks,
+    backtest::BacktestResult,
+    control::ControlConfig,
+    encoder::TokenMixer,
+    episode::EpisodeStats,
+    head::Head,
+    heads::Mode,
+    lanes::LanesState,
+    risk::Approved,
+    rollout::{LaneMemory, RolloutStats},
 };
 
 /// To the feed: begin at the first ready row of a span.
@@ -97,8 +107,10 @@ pub struct RunBacktest {
 pub struct InstallPolicy {
     /// Its version; embeddings of another are refused.
     pub policy_version: PolicyVersion,
-    /// The network.
-    pub policy: PolicyNet<Infer>,
+    /// From embeddings to the head's first layers; absent where the head has no market part.
+    pub mixer: Option<TokenMixer<Infer>>,
+    /// What acts.
+    pub head: Head,
 }
 
 /// To the agent: everything flat at the next bar and nothing opens any more, or trade again.
@@ -115,6 +127,8 @@ pub struct SetKillSwitch {
 pub struct Collect {
     /// Steps of each lane.
     pub num_steps: u32,
+    /// How the policy is followed.
+    pub mode: Mode,
 }
 
 /// A rollout was pushed.
@@ -126,8 +140,20 @@ pub struct Collected {
     pub stats: RolloutStats,
     /// What the buffer answered.
     pub pushed: Pushed,
-    /// Distinct rows embedded for it.
+    /// Distinct rows embedded for it; 0 without a market.
     pub rows_embedded: usize,
+}
+
+/// To the agent: episodes of a control task with the installed policy's best actions, each in a lane of its own, observations scaled as in its lanes.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<Vec<EpisodeStats>, AgentsError>")]
+pub struct Evaluate {
+    /// The task.
+    pub control: ControlConfig,
+    /// Episodes.
+    pub num_episodes: u32,
+    /// Seed of their starts; none of those that the agent learned from.
+    pub seed: u64,
 }
 
 /// To the agent: where its lanes stand.
@@ -146,8 +172,10 @@ pub struct RestoreLanes {
 /// Where a lane group stands, for a checkpoint.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LaneGroupState {
-    /// Accounts and schedule.
-    pub env: EnvState,
+    /// Environment and running moments.
+    pub lanes: LanesState,
+    /// What a recurrent head remembers.
+    pub memory: LaneMemory,
     /// Seed of the actions' stream.
     pub seed: u64,
     /// Words drawn from it.

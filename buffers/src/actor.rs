@@ -1,4 +1,5 @@
-//! The buffer actor: stores rollouts, hands them over, obeys relief commands, reports its bytes. A shell around [`SegmentStore`].
+//! The buffer actor: stores experience, hands it over, obeys relief commands, reports its bytes. A shell around [`SegmentStore`] for rollouts or
+//! [`ReplayStore`] for replay.
 
 use std::sync::Arc;
 
@@ -6,12 +7,53 @@ use actix::prelude::*;
 use grandmodel_memory::Subsystem;
 use grandmodel_memory::messages::{Relieve, Relieved, ReportBytes};
 
-use crate::messages::{BufferObservation, ObserveBuffer, PushBlock, ReadSegment, TakeRollout};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::messages::{
+    BufferObservation, ObserveBuffer, PushBlock, ReadSegment, RestoreContents, Sample, TakeContents, TakeRollout, UpdatePriorities,
+};
+use crate::replay::{Contents, ReplayBatch, ReplayConfig, ReplayShape, ReplayStore};
 use crate::{BufferConfig, BuffersError, Pushed, SegmentIndex, SegmentStore, TransitionBlock};
+
+/// What is kept.
+enum Kept {
+    Rollouts(Box<SegmentStore>),
+    Replay(Box<Replay>),
+}
+
+/// A replay buffer and the random numbers that it draws with.
+struct Replay {
+    store: ReplayStore,
+    random: ChaCha8Rng,
+}
+
+impl Kept {
+    fn rollouts(&mut self, message: &'static str) -> Result<&mut SegmentStore, BuffersError> {
+        match self {
+            Self::Rollouts(store) => Ok(store),
+            Self::Replay(_) => Err(BuffersError::OtherKind { kept: "replay", message }),
+        }
+    }
+
+    fn replay(&mut self, message: &'static str) -> Result<&mut Replay, BuffersError> {
+        match self {
+            Self::Replay(replay) => Ok(replay),
+            Self::Rollouts(_) => Err(BuffersError::OtherKind { kept: "rollouts", message }),
+        }
+    }
+
+    fn observe(&self) -> BufferObservation {
+        match self {
+            Self::Rollouts(store) => store.observe(),
+            Self::Replay(replay) => replay.store.observe(),
+        }
+    }
+}
 
 /// Owns the stored experience.
 pub struct Buffer {
-    store: SegmentStore,
+    kept: Kept,
     reports: Option<Recipient<ReportBytes>>,
     /// Hot and warm bytes as the memory actor knows them.
     reported: [u64; 2],
@@ -19,12 +61,21 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An empty one.
+    /// An empty one for rollouts.
     ///
     /// # Errors
     /// Settings out of range.
     pub fn new(config: BufferConfig) -> Result<Self, BuffersError> {
-        Ok(Self { store: SegmentStore::new(config)?, reports: None, reported: [0; 2], refused_reports: 0 })
+        Ok(Self { kept: Kept::Rollouts(Box::new(SegmentStore::new(config)?)), reports: None, reported: [0; 2], refused_reports: 0 })
+    }
+
+    /// An empty one for replay; all that it draws follows from the seed and the messages.
+    ///
+    /// # Errors
+    /// Settings out of range or not fit for what will be stored and asked for.
+    pub fn replay(config: ReplayConfig, shape: ReplayShape, seed: u64) -> Result<Self, BuffersError> {
+        let replay = Replay { store: ReplayStore::new(config, shape)?, random: ChaCha8Rng::seed_from_u64(seed) };
+        Ok(Self { kept: Kept::Replay(Box::new(replay)), reports: None, reported: [0; 2], refused_reports: 0 })
     }
 
     /// Tells the memory actor of every change in bytes.
@@ -33,15 +84,18 @@ impl Buffer {
         self
     }
 
-    /// For threads that read segments without asking the actor.
-    pub fn index(&self) -> Arc<SegmentIndex> {
-        self.store.index()
+    /// For threads that read rollouts without asking the actor; of a replay buffer none.
+    pub fn index(&self) -> Option<Arc<SegmentIndex>> {
+        match &self.kept {
+            Kept::Rollouts(store) => Some(store.index()),
+            Kept::Replay(_) => None,
+        }
     }
 
     /// A report that a full mailbox refuses is counted and made up for at the next change.
     fn report(&mut self) {
         let Some(recipient) = &self.reports else { return };
-        let BufferObservation { hot_bytes, warm_bytes, .. } = self.store.observe();
+        let BufferObservation { hot_bytes, warm_bytes, .. } = self.kept.observe();
         let now = [(Subsystem::BuffersHot, hot_bytes), (Subsystem::BuffersWarm, warm_bytes)];
         for ((subsystem, bytes), reported) in now.into_iter().zip(&mut self.reported) {
             if *reported == bytes {
@@ -63,7 +117,10 @@ impl Handler<PushBlock> for Buffer {
     type Result = Result<Pushed, BuffersError>;
 
     fn handle(&mut self, push: PushBlock, _: &mut Self::Context) -> Self::Result {
-        let pushed = self.store.push(push.block);
+        let pushed = match &mut self.kept {
+            Kept::Rollouts(store) => store.push(push.block),
+            Kept::Replay(replay) => replay.store.push(&push.block),
+        };
         self.report();
         pushed
     }
@@ -73,7 +130,7 @@ impl Handler<TakeRollout> for Buffer {
     type Result = Result<Arc<TransitionBlock>, BuffersError>;
 
     fn handle(&mut self, take: TakeRollout, _: &mut Self::Context) -> Self::Result {
-        let block = self.store.take(take.policy_version);
+        let block = self.kept.rollouts("TakeRollout").and_then(|store| store.take(take.policy_version));
         self.report();
         block
     }
@@ -83,9 +140,52 @@ impl Handler<ReadSegment> for Buffer {
     type Result = Result<Arc<TransitionBlock>, BuffersError>;
 
     fn handle(&mut self, read: ReadSegment, _: &mut Self::Context) -> Self::Result {
-        let block = self.store.read(read.segment);
+        let block = self.kept.rollouts("ReadSegment").and_then(|store| store.read(read.segment));
         self.report();
         block
+    }
+}
+
+impl Handler<Sample> for Buffer {
+    type Result = Result<Box<ReplayBatch>, BuffersError>;
+
+    fn handle(&mut self, sample: Sample, _: &mut Self::Context) -> Self::Result {
+        let Replay { store, random } = self.kept.replay("Sample")?;
+        let mut out = sample.spent.unwrap_or_default();
+        store.sample(sample.batch, sample.n_step, sample.gamma, sample.beta, random, &mut out)?;
+        Ok(out)
+    }
+}
+
+impl Handler<UpdatePriorities> for Buffer {
+    type Result = Result<usize, BuffersError>;
+
+    fn handle(&mut self, update: UpdatePriorities, _: &mut Self::Context) -> Self::Result {
+        self.kept.replay("UpdatePriorities")?.store.update_priorities(&update.slot, &update.stamp, &update.priority)
+    }
+}
+
+impl Handler<TakeContents> for Buffer {
+    type Result = Result<Contents, BuffersError>;
+
+    fn handle(&mut self, _: TakeContents, _: &mut Self::Context) -> Self::Result {
+        let Replay { store, random } = self.kept.replay("TakeContents")?;
+        Ok(store.contents().with_random(random.clone()))
+    }
+}
+
+impl Handler<RestoreContents> for Buffer {
+    type Result = Result<(), BuffersError>;
+
+    fn handle(&mut self, restore: RestoreContents, _: &mut Self::Context) -> Self::Result {
+        let replay = self.kept.replay("RestoreContents")?;
+        let random = restore.contents.random().cloned();
+        replay.store.restore(restore.contents)?;
+        if let Some(random) = random {
+            replay.random = random;
+        }
+        self.report();
+        Ok(())
     }
 }
 
@@ -93,7 +193,10 @@ impl Handler<Relieve> for Buffer {
     type Result = Relieved;
 
     fn handle(&mut self, command: Relieve, _: &mut Self::Context) -> Relieved {
-        let freed_bytes = self.store.relieve(command.level);
+        let freed_bytes = match &mut self.kept {
+            Kept::Rollouts(store) => store.relieve(command.level),
+            Kept::Replay(replay) => replay.store.relieve(command.level),
+        };
         self.report();
         Relieved { freed_bytes }
     }
@@ -103,7 +206,7 @@ impl Handler<ObserveBuffer> for Buffer {
     type Result = BufferObservation;
 
     fn handle(&mut self, _: ObserveBuffer, _: &mut Self::Context) -> BufferObservation {
-        BufferObservation { refused_reports: self.refused_reports, ..self.store.observe() }
+        BufferObservation { refused_reports: self.refused_reports, ..self.kept.observe() }
     }
 }
 

@@ -2,97 +2,52 @@
 //!
 //! Damaged bytes are an error that names the part, never a panic. It knows no file and no segment number.
 //!
-//! Layout, little-endian: `magic[4] format:u16 account_width:u16 policy_version:u64 num_steps:u32 num_envs:u32 num_bootstrap:u32 account:u32`, then for
-//! each of the eleven columns `arrangement:u8 packing:u8 zero:u16 checksum:u32 packed_len:u64`, then `header checksum:u32`, then the columns' bytes.
+//! Layout, little-endian: `magic[4] format:u16 observation_width:u16 policy_version:u64 num_steps:u32 num_envs:u32 num_bootstrap:u32 num_terminal:u32
+//! action_width:u16 state_width:u16 parts:u32 reward_scale:f32`, then for each of the nineteen columns `arrangement:u8 packing:u8 zero:u16
+//! checksum:u32 packed_len:u64`, then `header checksum:u32`, then the columns' bytes. Columns that a block leaves empty have no bytes.
 
 mod arrange;
+mod header;
 
 use half::f16;
 
-use self::arrange::{Shape, pack, unpack};
-use crate::block::{ACCOUNT_VALUES_MAX, TRANSITIONS_MAX};
-use crate::{BuffersError, PolicyVersion, TransitionBlock};
+pub use self::header::HEADER_LEN;
+
+use self::arrange::{pack, unpack};
+use self::header::{COLUMN_HEADER_LEN, FIXED_HEADER_LEN, NUM_COLUMNS, Sizes, read_sizes};
+use crate::block::{Follow, Terminal};
+use crate::{BuffersError, TransitionBlock};
 
 const _: () = assert!(cfg!(target_endian = "little"), "columns are copied as they lie in memory");
 
-const MAGIC: [u8; 4] = *b"GMTB";
-const FORMAT: u16 = 1;
-const NUM_COLUMNS: usize = 11;
-const COLUMN_HEADER_LEN: usize = 16;
-const FIXED_HEADER_LEN: usize = 32;
-/// Bytes before the columns.
-pub const HEADER_LEN: usize = FIXED_HEADER_LEN + NUM_COLUMNS * COLUMN_HEADER_LEN + 4;
-
-/// How the account vector is stored; all other columns are always exact.
+/// How observation vectors are stored; all other columns are always exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccountEncoding {
-    /// As it is.
+pub enum ObservationEncoding {
+    /// As they are.
     #[default]
     F32,
     /// Rounded to half precision.
     F16,
 }
 
-/// Sizes that a header states; all lengths follow from them.
-struct Sizes {
-    policy_version: PolicyVersion,
-    num_steps: u32,
-    num_envs: u32,
-    account_width: u16,
-    num_bootstrap: u32,
-    account: AccountEncoding,
-}
-
-impl Sizes {
-    fn of(block: &TransitionBlock, account: AccountEncoding) -> Self {
-        let TransitionBlock { policy_version, num_steps, num_envs, account_width, .. } = *block;
-        Self { policy_version, num_steps, num_envs, account_width, num_bootstrap: block.bootstrap.len() as u32, account }
-    }
-
-    fn shapes(&self) -> [Shape; NUM_COLUMNS] {
-        let lanes = self.num_envs as usize;
-        let len = self.num_steps as usize * lanes;
-        let num_bootstrap = self.num_bootstrap as usize;
-        let step = |name, word, group| Shape { name, word, group, lag: lanes, len };
-        let account_word = if self.account == AccountEncoding::F16 { 2 } else { 4 };
-        [
-            step("table", 2, 1),
-            step("row", 4, 1),
-            step("account", account_word, usize::from(self.account_width)),
-            step("action", 4, 1),
-            step("log_prob", 4, 1),
-            step("value", 4, 1),
-            step("reward", 4, 1),
-            step("flags", 1, 1),
-            Shape { name: "bootstrap index", word: 4, group: 1, lag: 1, len: num_bootstrap },
-            Shape { name: "bootstrap value", word: 4, group: 1, lag: 1, len: num_bootstrap },
-            Shape { name: "last_value", word: 4, group: 1, lag: 1, len: lanes },
-        ]
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend(MAGIC);
-        out.extend(FORMAT.to_le_bytes());
-        out.extend(self.account_width.to_le_bytes());
-        out.extend(self.policy_version.0.to_le_bytes());
-        for number in [self.num_steps, self.num_envs, self.num_bootstrap, u32::from(self.account == AccountEncoding::F16)] {
-            out.extend(number.to_le_bytes());
-        }
-    }
-}
-
 /// The block as bytes.
-pub fn encode(block: &TransitionBlock, account: AccountEncoding) -> Vec<u8> {
-    let sizes = Sizes::of(block, account);
-    let halves: Vec<f16> = match account {
-        AccountEncoding::F32 => Vec::new(),
-        AccountEncoding::F16 => block.account.iter().map(|&value| f16::from_f32(value)).collect(),
+pub fn encode(block: &TransitionBlock, observation: ObservationEncoding) -> Vec<u8> {
+    let sizes = Sizes::of(block, observation);
+    let TransitionBlock { after, terminal, .. } = block;
+    let observations = [&block.observation, &after.observation, &terminal.observation];
+    let halves: [Vec<f16>; 3] = match observation {
+        ObservationEncoding::F32 => Default::default(),
+        ObservationEncoding::F16 => observations.map(|column| column.iter().map(|&value| f16::from_f32(value)).collect()),
+    };
+    let observation_bytes = |at: usize| match observation {
+        ObservationEncoding::F32 => bytemuck::cast_slice(observations[at]),
+        ObservationEncoding::F16 => bytemuck::cast_slice(&halves[at]),
     };
     let (bootstrap_index, bootstrap_value): (Vec<u32>, Vec<f32>) = block.bootstrap.iter().copied().unzip();
     let columns: [&[u8]; NUM_COLUMNS] = [
         bytemuck::cast_slice(&block.table),
         bytemuck::cast_slice(&block.row),
-        if account == AccountEncoding::F16 { bytemuck::cast_slice(&halves) } else { bytemuck::cast_slice(&block.account) },
+        observation_bytes(0),
         bytemuck::cast_slice(&block.action),
         bytemuck::cast_slice(&block.log_prob),
         bytemuck::cast_slice(&block.value),
@@ -101,6 +56,14 @@ pub fn encode(block: &TransitionBlock, account: AccountEncoding) -> Vec<u8> {
         bytemuck::cast_slice(&bootstrap_index),
         bytemuck::cast_slice(&bootstrap_value),
         bytemuck::cast_slice(&block.last_value),
+        bytemuck::cast_slice(&after.table),
+        bytemuck::cast_slice(&after.row),
+        observation_bytes(1),
+        bytemuck::cast_slice(&terminal.index),
+        bytemuck::cast_slice(&terminal.table),
+        bytemuck::cast_slice(&terminal.row),
+        observation_bytes(2),
+        bytemuck::cast_slice(&block.state),
     ];
     let mut header = Vec::with_capacity(HEADER_LEN);
     sizes.write(&mut header);
@@ -143,20 +106,29 @@ pub fn decode(bytes: &[u8]) -> Result<TransitionBlock, BuffersError> {
     if !payload.is_empty() {
         return Err(damaged("segment", format!("{} bytes after the last column", payload.len()), "none"));
     }
-    let [table, row, account, action, log_prob, value, reward, flags, bootstrap_index, bootstrap_value, last_value] = unpacked;
-    let account = match sizes.account {
-        AccountEncoding::F32 => numbers(&account),
-        AccountEncoding::F16 => numbers::<f16>(&account).into_iter().map(f16::to_f32).collect(),
+    Ok(assemble(sizes, unpacked))
+}
+
+/// The block of those sizes from its columns' bytes, whose lengths the sizes gave.
+fn assemble(sizes: Sizes, columns: [Vec<u8>; NUM_COLUMNS]) -> TransitionBlock {
+    let [table, row, observation, action, log_prob, value, reward, flags, columns @ ..] = columns;
+    let [bootstrap_index, bootstrap_value, last_value, columns @ ..] = columns;
+    let [after_table, after_row, after_observation, columns @ ..] = columns;
+    let [terminal_index, terminal_table, terminal_row, terminal_observation, state] = columns;
+    let vectors = |bytes: &[u8]| match sizes.observation {
+        ObservationEncoding::F32 => numbers(bytes),
+        ObservationEncoding::F16 => numbers::<f16>(bytes).into_iter().map(f16::to_f32).collect(),
     };
-    let Sizes { policy_version, num_steps, num_envs, account_width, .. } = sizes;
-    Ok(TransitionBlock {
-        policy_version,
-        num_steps,
-        num_envs,
-        account_width,
+    TransitionBlock {
+        policy_version: sizes.policy_version,
+        num_steps: sizes.num_steps,
+        num_envs: sizes.num_envs,
+        observation_width: sizes.observation_width,
+        action_width: sizes.action_width,
+        state_width: sizes.state_width,
         table: numbers(&table),
         row: numbers(&row),
-        account,
+        observation: vectors(&observation),
         action: numbers(&action),
         log_prob: numbers(&log_prob),
         value: numbers(&value),
@@ -164,56 +136,40 @@ pub fn decode(bytes: &[u8]) -> Result<TransitionBlock, BuffersError> {
         flags,
         bootstrap: numbers(&bootstrap_index).into_iter().zip(numbers(&bootstrap_value)).collect(),
         last_value: numbers(&last_value),
-    })
+        after: Follow { table: numbers(&after_table), row: numbers(&after_row), observation: vectors(&after_observation) },
+        terminal: Terminal {
+            index: numbers(&terminal_index),
+            table: numbers(&terminal_table),
+            row: numbers(&terminal_row),
+            observation: vectors(&terminal_observation),
+        },
+        state: numbers(&state),
+        reward_scale: sizes.reward_scale,
+    }
 }
 
-/// A copy with the account rounded to half precision, which [`AccountEncoding::F16`] then keeps exactly.
+/// A copy with the observations rounded to half precision, which [`ObservationEncoding::F16`] then keeps exactly.
 ///
 /// # Errors
 /// A value beyond half precision's range.
-pub fn with_account_f16(block: &TransitionBlock) -> Result<TransitionBlock, BuffersError> {
+pub fn with_observation_f16(block: &TransitionBlock) -> Result<TransitionBlock, BuffersError> {
     let mut rounded = block.clone();
-    for (index, value) in rounded.account.iter_mut().enumerate() {
-        let half = f16::from_f32(*value);
-        if !half.is_finite() {
-            let expected = "within 65504 of zero, as buffer.account_f16 is on";
-            return Err(BuffersError::Value { column: "account", index, value: f64::from(*value), expected });
+    let columns = [
+        ("observation", &mut rounded.observation),
+        ("after.observation", &mut rounded.after.observation),
+        ("terminal.observation", &mut rounded.terminal.observation),
+    ];
+    for (column, values) in columns {
+        for (index, value) in values.iter_mut().enumerate() {
+            let half = f16::from_f32(*value);
+            if !half.is_finite() {
+                let expected = "within 65504 of zero, as buffer.observation_f16 is on";
+                return Err(BuffersError::Value { column, index, value: f64::from(*value), expected });
+            }
+            *value = half.to_f32();
         }
-        *value = half.to_f32();
     }
     Ok(rounded)
-}
-
-fn read_sizes(header: &[u8]) -> Result<Sizes, BuffersError> {
-    if header[..4] != MAGIC {
-        return Err(damaged("header", format!("{:02x?}", &header[..4]), format!("{MAGIC:02x?}")));
-    }
-    let (body, checksum) = header.split_at(HEADER_LEN - 4);
-    let (stated, found) = (u32::from_le_bytes(array(checksum)), crc32c::crc32c(body));
-    if stated != found {
-        return Err(damaged("header", format!("checksum {found:08x}"), format!("{stated:08x}")));
-    }
-    let format = u16::from_le_bytes(array(&header[4..]));
-    if format != FORMAT {
-        return Err(damaged("header", format!("format {format}"), format!("format {FORMAT}")));
-    }
-    let number = |at: usize| u32::from_le_bytes(array(&header[at..]));
-    let sizes = Sizes {
-        account_width: u16::from_le_bytes(array(&header[6..])),
-        policy_version: PolicyVersion(u64::from_le_bytes(array(&header[8..]))),
-        num_steps: number(16),
-        num_envs: number(20),
-        num_bootstrap: number(24),
-        account: if number(28) == 0 { AccountEncoding::F32 } else { AccountEncoding::F16 },
-    };
-    // Before anything is allocated for them.
-    let transitions = u64::from(sizes.num_steps) * u64::from(sizes.num_envs);
-    let account_values = transitions.saturating_mul(sizes.account_width.into());
-    if transitions > TRANSITIONS_MAX || u64::from(sizes.num_bootstrap) > transitions || account_values > ACCOUNT_VALUES_MAX {
-        let found = format!("{transitions} transitions, {} bootstrap values, {account_values} account values", sizes.num_bootstrap);
-        return Err(damaged("header", found, format!("at most {TRANSITIONS_MAX}, as many, {ACCOUNT_VALUES_MAX}")));
-    }
-    Ok(sizes)
 }
 
 fn numbers<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {

@@ -1,5 +1,7 @@
 //! The `[buffer]` table of the run's configuration.
 
+use std::cmp::Ordering;
+
 use grandmodel_memory::ByteSize;
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +14,19 @@ pub const CAPACITY_BYTES_MIN: u64 = 4096;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Eviction {
-    /// The oldest policy version, then as below: for on-policy learners, to whom old experience is worth nothing.
+    /// The oldest policy version, then as below: for on-policy learners, to whom old experience is worth nothing. In replay, where every block is newer
+    /// than the last, the oldest.
     #[default]
     OldestPolicy,
     /// The largest `age / (1 + hits)`, age in accesses: for replay.
     LeastRecentlyUsed,
+}
+
+/// Orders by `age / (1 + hits)`, the largest first: what leaves before what.
+pub(crate) fn leaves_before(a: (u64, u32), b: (u64, u32)) -> Ordering {
+    // age_a / (1 + hits_a) > age_b / (1 + hits_b), in whole numbers.
+    let cross = |one: (u64, u32), other: (u64, u32)| u128::from(one.0) * (1 + u128::from(other.1));
+    cross(b, a).cmp(&cross(a, b))
 }
 
 /// Settings of one buffer.
@@ -29,13 +39,13 @@ pub struct BufferConfig {
     pub warm_at: f64,
     /// What leaves first.
     pub eviction: Eviction,
-    /// Store the account vector as f16, rounded once when it is pushed, whatever happens later.
-    pub account_f16: bool,
+    /// Store the observation vector as f16, rounded once when it is pushed, whatever happens later.
+    pub observation_f16: bool,
 }
 
 impl Default for BufferConfig {
     fn default() -> Self {
-        Self { capacity: ByteSize::mib(256), warm_at: 0.80, eviction: Eviction::default(), account_f16: false }
+        Self { capacity: ByteSize::mib(256), warm_at: 0.80, eviction: Eviction::default(), observation_f16: false }
     }
 }
 

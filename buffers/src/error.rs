@@ -1,5 +1,7 @@
 //! What can be wrong with a block, a segment or a capacity; every variant carries the numbers and what was expected.
 
+use std::path::PathBuf;
+
 use grandmodel_memory::ByteSize;
 
 use crate::{PolicyVersion, SegmentId};
@@ -86,6 +88,125 @@ pub enum BuffersError {
         policy_version: PolicyVersion,
         /// What was wrong with it.
         source: Box<BuffersError>,
+    },
+    /// A block of another shape than the buffer was made for.
+    #[error("block {field} was {found}, this buffer was made for {expected}")]
+    BlockShape {
+        /// Which size.
+        field: &'static str,
+        /// The block's.
+        found: u64,
+        /// The buffer's.
+        expected: u64,
+    },
+    /// A batch that can never be drawn without showing everything more than once.
+    #[error("a batch of {batch} is larger than the buffer of {buffer_size} transitions; raise buffer_size or lower batch_size")]
+    BatchAboveBuffer {
+        /// Samples of a batch.
+        batch: usize,
+        /// Transitions that the buffer keeps.
+        buffer_size: usize,
+    },
+    /// A capacity in which not even the tables and two segments fit.
+    #[error(
+        "buffer.capacity was {capacity}, a buffer of {buffer_size} transitions of this shape needs at least {needed}; raise it, or lower buffer_size or cache"
+    )]
+    CapacityBelow {
+        /// The setting.
+        capacity: ByteSize,
+        /// What would do.
+        needed: ByteSize,
+        /// Transitions that the buffer keeps.
+        buffer_size: usize,
+    },
+    /// A rate limit under which inserting and sampling would wait for each other.
+    #[error(
+        "buffer.rate.error_buffer was {error_buffer}, must be at least {needed}: pushes of {push} transitions at {samples_per_insert} samples each and batches of {batch} \
+         would come to where neither may go on"
+    )]
+    RateNeverMet {
+        /// The setting.
+        error_buffer: f64,
+        /// What would do.
+        needed: f64,
+        /// Transitions of one push.
+        push: u64,
+        /// Samples of one batch.
+        batch: usize,
+        /// The other setting.
+        samples_per_insert: f64,
+    },
+    /// Inserting would leave sampling behind.
+    #[error(
+        "inserting {count} transitions would be {ahead} samples ahead of what the rate limit allows ({inserted} inserted, {sampled} sampled): sample first"
+    )]
+    InsertAhead {
+        /// Inserted so far.
+        inserted: u64,
+        /// Sampled so far.
+        sampled: u64,
+        /// The insert that was refused.
+        count: usize,
+        /// How far beyond the limit, in samples.
+        ahead: f64,
+    },
+    /// Sampling would leave inserting behind.
+    #[error(
+        "drawing {count} samples would be {ahead} samples ahead of what the rate limit allows ({inserted} inserted, {sampled} sampled): insert first"
+    )]
+    SampleAhead {
+        /// Inserted so far.
+        inserted: u64,
+        /// Sampled so far.
+        sampled: u64,
+        /// The sample that was refused.
+        count: usize,
+        /// How far beyond the limit, in samples.
+        ahead: f64,
+    },
+    /// Drawn too early.
+    #[error("{stored} transitions are stored, sampling begins at {wanted} (buffer.min_size)")]
+    TooFewStored {
+        /// Transitions stored.
+        stored: usize,
+        /// Transitions needed.
+        wanted: usize,
+    },
+    /// An argument outside its range.
+    #[error("{name} was {value}, must be {expected}")]
+    Argument {
+        /// Which argument.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// The range.
+        expected: &'static str,
+    },
+    /// A snapshot of another buffer.
+    #[error("the snapshot's {field} is {found}, this buffer's is {expected}")]
+    OtherContents {
+        /// What differs.
+        field: &'static str,
+        /// The snapshot's.
+        found: String,
+        /// The buffer's.
+        expected: String,
+    },
+    /// The cold folder cannot be used.
+    #[error("{path}: cannot keep a cold segment there: {message}", path = path.display())]
+    ColdFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        message: String,
+    },
+    /// A message that this kind of buffer does not answer.
+    #[error("this buffer keeps {kept} and does not answer {message}")]
+    OtherKind {
+        /// What it is configured for.
+        kept: &'static str,
+        /// The message.
+        message: &'static str,
     },
     /// A setting outside its range.
     #[error("buffer.{key} was {value}, must be {expected}")]

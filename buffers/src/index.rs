@@ -25,6 +25,8 @@ pub enum Tier {
     Hot,
     /// Compressed.
     Warm,
+    /// Compressed, in a mapped file.
+    Cold,
 }
 
 /// One stored block, as any thread may read it.

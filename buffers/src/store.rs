@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use grandmodel_memory::{ByteSize, PressureLevel};
 
-use crate::codec::{self, AccountEncoding};
+use crate::codec::{self, ObservationEncoding};
+use crate::config::leaves_before;
 use crate::index::{Segment, Stored};
 use crate::messages::BufferObservation;
 use crate::{BufferConfig, BuffersError, Eviction, PolicyVersion, SegmentId, SegmentIndex, Tier, TransitionBlock};
 
 /// Charged for each segment beside its columns: both indices' entries, their slack, and the `Arc` headers.
 pub const SEGMENT_OVERHEAD_BYTES: u64 = 256;
+
+/// One part in so many must be saved for a segment to be held compressed.
+pub const SAVED_SHARE_MIN: u64 = 16;
 
 const _: () = assert!(2 * size_of::<SegmentId>() + size_of::<Entry>() + size_of::<Segment>() + 2 * 16 < SEGMENT_OVERHEAD_BYTES as usize);
 
@@ -48,8 +52,13 @@ impl Entry {
         match self.charged_as {
             Tier::Hot => self.raw_bytes,
             // What does not shrink stays raw.
-            Tier::Warm => self.packed_bytes.map_or(self.raw_bytes, |packed| packed.min(self.raw_bytes)),
+            Tier::Warm | Tier::Cold => self.packed_bytes.filter(|&packed| self.is_worth(packed)).unwrap_or(self.raw_bytes),
         }
+    }
+
+    /// Whether compression saves enough to decompress for.
+    fn is_worth(&self, packed_bytes: u64) -> bool {
+        packed_bytes + self.raw_bytes / SAVED_SHARE_MIN <= self.raw_bytes
     }
 }
 
@@ -90,7 +99,7 @@ impl SegmentStore {
     pub fn push(&mut self, block: Arc<TransitionBlock>) -> Result<Pushed, BuffersError> {
         block.validate()?;
         // Rounded here and not when it is compressed: precision follows from the setting, not from the moment of compression.
-        let block = if self.config.account_f16 { Arc::new(codec::with_account_f16(&block)?) } else { block };
+        let block = if self.config.observation_f16 { Arc::new(codec::with_observation_f16(&block)?) } else { block };
         let stored_bytes = block.bytes() + SEGMENT_OVERHEAD_BYTES;
         if stored_bytes > self.config.capacity.0 {
             return Err(BuffersError::BlockAboveCapacity { block: ByteSize(stored_bytes), capacity: self.config.capacity });
@@ -215,9 +224,8 @@ impl SegmentStore {
                 Eviction::OldestPolicy => a.policy_version.cmp(&b.policy_version),
                 Eviction::LeastRecentlyUsed => std::cmp::Ordering::Equal,
             };
-            // age_a / (1 + hits_a) > age_b / (1 + hits_b), in whole numbers.
-            let cross = |one: &Entry, other: &Entry| u128::from(self.accesses - one.last_access) * (1 + u128::from(other.hits));
-            by_policy.then_with(|| cross(b, a).cmp(&cross(a, b)))
+            let age = |entry: &Entry| self.accesses - entry.last_access;
+            by_policy.then_with(|| leaves_before((age(a), a.hits), (age(b), b.hits)))
         });
         first.map(|(&segment, _)| segment)
     }
@@ -230,11 +238,11 @@ impl SegmentStore {
         }
         let Some(mut held) = self.index.segments.get_mut(&segment) else { return };
         let Stored::Raw(block) = &held.stored else { return };
-        let account = if self.config.account_f16 { AccountEncoding::F16 } else { AccountEncoding::F32 };
-        let packed: Arc<[u8]> = codec::encode(block, account).into();
+        let observation = if self.config.observation_f16 { ObservationEncoding::F16 } else { ObservationEncoding::F32 };
+        let packed: Arc<[u8]> = codec::encode(block, observation).into();
         let packed_bytes = packed.len() as u64 + SEGMENT_OVERHEAD_BYTES;
         entry.packed_bytes = Some(packed_bytes);
-        if packed_bytes < entry.raw_bytes {
+        if entry.is_worth(packed_bytes) {
             held.stored = Stored::Packed(packed);
             self.observation.hot_bytes -= entry.raw_bytes;
             self.observation.warm_bytes += packed_bytes;

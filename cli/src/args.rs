@@ -27,6 +27,23 @@ pub enum Command {
         /// Go on from the newest checkpoint of this run folder.
         #[arg(long, value_name = "RUN")]
         resume: Option<PathBuf>,
+        /// Train so many seeds, one after the other, and say what they show together.
+        #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        seeds: u32,
+    },
+    /// Run the agent of a run folder on its control task: its best actions, nothing is learned.
+    Evaluate {
+        /// Run folder.
+        run: PathBuf,
+        /// Episodes.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        episodes: u32,
+        /// Seed of their starts; absent: that of the run's own final evaluation.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The weights that did best in evaluations on the way, instead of the last ones.
+        #[arg(long)]
+        best: bool,
     },
     /// Run the agent of a run folder over its test part, or over another file of bars.
     Backtest {
@@ -41,6 +58,36 @@ pub enum Command {
         /// Decide with consensus and gate, as paper and live do.
         #[arg(long)]
         gated: bool,
+    },
+    /// Canary: poison every bar after t, for every t of a slice; no decision up to t may change by a bit.
+    CheckLookahead {
+        /// Configuration file of a market.
+        config: PathBuf,
+        /// Override one setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Ready bars of the slice.
+        #[arg(long, default_value_t = 2000)]
+        bars: usize,
+    },
+    /// Canary: train with the next return in sight; the agent must get rich.
+    CheckOracle {
+        /// Configuration file of a market.
+        config: PathBuf,
+        /// Override one setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Canary: train on bars in a drawn order; the agent must not earn anything.
+    CheckShuffled {
+        /// Configuration file of a market.
+        config: PathBuf,
+        /// Override one setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Seeds to train.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        seeds: u32,
     },
     /// Read, look at, or make bars.
     Data {

@@ -5,18 +5,18 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use grandmodel_agents::{env::ACCOUNT_WIDTH, messages::RunBacktest};
-use grandmodel_embedders::parameters;
 use grandmodel_memory::messages::SampleNow;
-use grandmodel_trainer::checkpoint;
+use grandmodel_trainer::{actor::split, checkpoint};
 
 use crate::{
     cast::Cast,
     config::RunConfig,
     machine,
+    model::Model,
     outcome::{self, Trained},
     run_folder::RunFolder,
     spans::MarketSpans,
-    train::{RunState, manifest, network},
+    train::{RunState, manifest},
 };
 
 /// Runs the best weights of a run folder; writes `<run>/backtests/<name>` and prints the table.
@@ -28,6 +28,9 @@ pub fn run(run_folder: &Path, settings: &[String], block_len: u32, gated: bool) 
     let newest = checkpoint::latest(&folder.checkpoints())?;
     let saved = checkpoint::read::<RunState>(&newest)?;
     let config = RunConfig::parse(&saved.config, settings).with_context(|| newest.display().to_string())?;
+    if !config.is_market() {
+        bail!("{}: it has no market; run it with: grandmodel evaluate {}", newest.display(), run_folder.display());
+    }
     machine::start_workers(config.train.threads)?;
     let other_bars = settings.iter().any(|setting| setting.trim_start().starts_with("data.path"));
     let mut spans = MarketSpans::prepare(&config)?;
@@ -35,27 +38,27 @@ pub fn run(run_folder: &Path, settings: &[String], block_len: u32, gated: bool) 
         spans.test_everything();
     }
     println!("{}", spans.understood);
-    let (net, device) = network(&config, ACCOUNT_WIDTH + spans.test[0].table.context_width())?;
-    let slots = parameters::parameter_slots(&net);
-    let fits = saved.shapes.len() == slots.len() && saved.shapes.iter().zip(&slots).all(|(a, b)| a.name == b.name && a.shape == b.shape);
-    if !fits {
-        bail!("{}: it holds another network than the settings describe (model.preset, env.levels, data.observe)", newest.display());
+    let model = Model::new(&config, ACCOUNT_WIDTH + spans.test[0].table.context_width())?;
+    if saved.shapes != model.shapes() {
+        bail!("{}: it holds another network than the settings describe ([model], [env], data.observe)", newest.display());
     }
-    let net = parameters::from_flat(net, saved.best.as_ref().unwrap_or(&saved.parameters))?;
+    let acting = saved.best.as_ref().unwrap_or(&saved.parameters);
+    let (encoder, head) = split(model.encoder.clone(), &model.head.shape, acting)?;
+    let device = model.device.clone();
     actix::System::new().block_on(async {
-        let cast = Cast::start(&config, &net, &device, None, spans.table_bytes()).await?;
-        cast.install(&net).await?;
+        let cast = Cast::start(&config, model, None, spans.table_bytes()).await?;
+        cast.install(encoder, head).await?;
         let mut results = Vec::with_capacity(spans.test.len());
         for span in &spans.test {
             results.push(cast.agent.send(RunBacktest { span: span.clone(), block_len, gated }).await??);
         }
         let memory = cast.memory.send(SampleNow).await?;
         cast.stop();
-        let num_parameters = parameters::num_parameters(&net) as u64;
+        let num_parameters = acting.len() as u64;
         let trained = Trained { config: &config, spans: &spans, plain: results, gated: None, memory, num_parameters };
         let folder = RunFolder::create(&folder.path().join("backtests"), &config.to_toml()?, &manifest(&config, &device))?;
         let report = outcome::write(&folder, &trained)?;
-        println!("report     {}", report.display());
+        println!("report     {}", report.path.display());
         Ok(ExitCode::SUCCESS)
     })
 }

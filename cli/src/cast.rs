@@ -1,36 +1,35 @@
 //! The cast of a run: every actor of the design started on its thread, with the addresses that the others need.
 //!
-//! Threads: one for memory and buffer, one for the four embedders, one for agent, venue and feed, one for the learner. Numbers never
-//! depend on them: bulk work is cut into fixed pieces that the worker pool shares.
+//! Threads: on a market one for memory and buffer, one for the four embedders, one for agent, venue and feed, one for the learner. A control task steps and
+//! learns in microseconds, less than a message takes between threads: there all share one. Numbers never depend on it: bulk work is cut into fixed pieces
+//! that the worker pool shares.
 
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter};
 use anyhow::Result;
+use grandmodel_agents::encoder::MarketEncoder;
 use grandmodel_agents::{
     actors::{Agent, AgentConfig, AgentLinks, EmbedderLinks, Feed, LaneGroup, Venue},
-    env::VecMarketEnv,
-    policy::AgentNet,
+    head::Head,
+    lanes::Lanes,
 };
-use grandmodel_buffers::Buffer;
+use grandmodel_buffers::{Buffer, replay::ReplayShape};
 use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
     StructureModule, TacticalModule,
     device::{Device, Infer},
-    parameters,
 };
-use grandmodel_market::TableSpan;
 use grandmodel_memory::{
     AllocatorReading, BatchPlan, GaugeRoots, Memory, Subsystem,
     messages::{PlanBatch, RegisterRelief, ReportBytes},
+    plan::MICRO_BATCH_MAX,
 };
-use grandmodel_trainer::{
-    actor::{LearnerActor, LearnerLinks, publish},
-    learner::Learner,
-};
+use grandmodel_trainer::actor::{LearnerActor, LearnerLinks, publish_to};
 
 use crate::{
     config::RunConfig,
+    model::Model,
     supervisor::{EmbedderChildren, RestartIntensity, Supervisor},
 };
 
@@ -70,6 +69,10 @@ pub enum Stream {
     Bootstrap = 6,
     /// Random baseline.
     Baseline = 7,
+    /// Samples of the replay.
+    Replay = 8,
+    /// Starts of evaluation episodes.
+    Evaluation = 9,
 }
 
 /// A seed of its own for one purpose (SplitMix64's finaliser).
@@ -81,69 +84,55 @@ pub fn seed_of(seed: u64, stream: Stream) -> u64 {
 }
 
 impl Cast {
-    /// Starts memory, buffer, embedders, venue, feed and agent; with `lanes` a learner, too.
+    /// Starts memory, buffer and agent; on a market embedders, venue and feed, too; with `lanes` a learner.
     ///
     /// # Errors
     /// Settings that cannot work; a budget that cannot hold the run.
-    pub async fn start(
-        config: &RunConfig,
-        net: &AgentNet<Infer>,
-        device: &Device,
-        lanes: Option<(Vec<TableSpan>, VecMarketEnv)>,
-        table_bytes: u64,
-    ) -> Result<Self> {
-        let arbiters: Vec<Arbiter> = (0..4).map(|_| Arbiter::new()).collect();
-        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i].handle());
+    pub async fn start(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64) -> Result<Self> {
+        let num_threads = if config.is_market() { 4 } else { 1 };
+        let arbiters: Vec<Arbiter> = (0..num_threads).map(|_| Arbiter::new()).collect();
+        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i % num_threads].handle());
 
         let memory = Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
-        let buffer = Buffer::new(config.buffer)?.with_reports(memory.clone().recipient());
+        let buffer = buffer(config, lanes.as_ref())?.with_reports(memory.clone().recipient());
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
         memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
         memory.send(ReportBytes { subsystem: Subsystem::Features, bytes: table_bytes }).await?;
 
         let published = Arc::new(Published::new());
-        published.publish(FIRST_VERSION, &net.embedders);
-        let EmbedderChildren { links: embedders, installs } = embedders_anew(&embed, &published)?;
-
-        let venue = Venue::start_in_arbiter(&act, |_| Venue::default());
-        let feed = Feed::start_in_arbiter(&act, |_| Feed::default());
-        let links = AgentLinks {
-            embedders,
-            open_span: feed.clone().recipient(),
-            next_rows: feed.recipient(),
-            open_account: venue.clone().recipient(),
-            submit_order: venue.clone().recipient(),
-            pass_bar: venue.clone().recipient(),
-            close_position: venue.recipient(),
+        let (mut embedders, mut installs) = (None, Vec::new());
+        if let Some(encoder) = &model.encoder {
+            published.publish(FIRST_VERSION, &encoder.embedders);
+            let children = embedders_anew(&embed, &published)?;
+            (embedders, installs) = (Some(children.links), children.installs);
+        }
+        let mut agent = if config.is_market() {
+            let (settings, links) = trading(config, &model.device, embedders, &act);
+            Agent::trading(settings, links)
+        } else {
+            Agent::without_market()
         };
-        let agent_config = AgentConfig {
-            env: config.env.clone(),
-            risk: config.risk.clone(),
-            costs: config.costs.clone(),
-            decision: config.decision.clone(),
-            seed: seed_of(config.seed, Stream::Consensus),
-            device: device.clone(),
-        };
-        let mut agent = Agent::new(agent_config, links);
-        let (spans, env) = lanes.unzip();
-        if let Some(env) = env {
-            agent = agent.with_lanes(LaneGroup::new(env, seed_of(config.seed, Stream::Actions), buffer.clone().recipient()));
+        let spans = lanes.as_ref().map(|lanes| lanes.spans().to_vec());
+        if let Some(lanes) = lanes {
+            agent = agent.with_lanes(LaneGroup::new(lanes, seed_of(config.seed, Stream::Actions), buffer.clone().recipient()));
         }
         let agent = Agent::start_in_arbiter(&act, |_| agent);
 
         let (mut learner, mut plan) = (None, None);
         if let Some(spans) = spans {
-            let granted = memory.send(plan_request(config, net)).await??;
-            let core = Learner::new(net.clone(), config.ppo.clone(), granted, spans, device.clone(), seed_of(config.seed, Stream::Shuffle));
+            let granted = memory.send(plan_request(config, &model)).await??;
+            let (core, head) = model.into_core(config, granted, spans);
             let links = LearnerLinks {
-                buffer: buffer.clone().recipient(),
+                take_rollout: buffer.clone().recipient(),
+                sample: buffer.clone().recipient(),
+                update_priorities: buffer.clone().recipient(),
                 published: published.clone(),
                 embedders: installs.clone(),
                 agents: vec![agent.clone().recipient()],
                 memory: memory.clone().recipient(),
             };
-            learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, links)));
+            learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, head, links)));
             plan = Some(granted);
         }
         let intensity = RestartIntensity::default();
@@ -155,9 +144,9 @@ impl Cast {
     ///
     /// # Errors
     /// An actor that does not answer.
-    pub async fn install(&self, net: &AgentNet<Infer>) -> Result<()> {
+    pub async fn install(&self, encoder: Option<MarketEncoder<Infer>>, head: Head) -> Result<()> {
         let agents = [self.agent.clone().recipient()];
-        Ok(publish(&self.published, &self.installs, &agents, net, FIRST_VERSION).await?)
+        Ok(publish_to(&self.published, &self.installs, &agents, encoder, head, FIRST_VERSION).await?)
     }
 
     /// Stops the threads; actors end with them.
@@ -197,16 +186,69 @@ fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
 /// Version of the weights that a run starts with.
 const FIRST_VERSION: PolicyVersion = PolicyVersion(0);
 
+/// What the replay of a run stores; none for PPO.
+pub fn replay_shape(config: &RunConfig, lanes: &Lanes) -> Option<ReplayShape> {
+    let algorithm = config.algorithm();
+    algorithm.schedule().map(|_| ReplayShape {
+        num_envs: algorithm.num_envs(),
+        num_steps: algorithm.num_steps(),
+        observation_width: lanes.observation_width() as u16,
+        action_width: lanes.space().width() as u16,
+        has_market: config.is_market(),
+        batch_size: algorithm.effective_batch(),
+    })
+}
+
+/// The buffer of a run: rollouts for PPO, replay for the others; a backtest's stays empty.
+fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
+    match lanes.and_then(|lanes| replay_shape(config, lanes)) {
+        Some(shape) => Ok(Buffer::replay(config.replay.clone(), shape, seed_of(config.seed, Stream::Replay))?),
+        None => Ok(Buffer::new(config.buffer)?),
+    }
+}
+
+/// An agent's settings and links on a market; starts its venue and its feed.
+fn trading(config: &RunConfig, device: &Device, embedders: Option<EmbedderLinks>, act: &actix::ArbiterHandle) -> (AgentConfig, AgentLinks) {
+    let venue = Venue::start_in_arbiter(act, |_| Venue::default());
+    let feed = Feed::start_in_arbiter(act, |_| Feed::default());
+    let links = AgentLinks {
+        embedders,
+        open_span: feed.clone().recipient(),
+        next_rows: feed.recipient(),
+        open_account: venue.clone().recipient(),
+        submit_order: venue.clone().recipient(),
+        pass_bar: venue.clone().recipient(),
+        close_position: venue.recipient(),
+    };
+    let settings = AgentConfig {
+        env: config.env().clone(),
+        risk: config.risk.clone(),
+        costs: config.costs.clone(),
+        decision: config.decision.clone(),
+        seed: seed_of(config.seed, Stream::Consensus),
+        device: device.clone(),
+    };
+    (settings, links)
+}
+
 /// What the learner asks of the budget: parameters, their copy in the network, one gradient and two moments are fixed; each sample in
 /// flight adds its windows and its activations.
-fn plan_request(config: &RunConfig, net: &AgentNet<Infer>) -> PlanBatch {
-    let parameter_bytes = (parameters::num_parameters(net) * size_of::<f32>()) as u64;
-    PlanBatch {
-        effective_batch: config.ppo.effective_batch(),
-        grad_block: config.ppo.grad_block as usize,
-        bytes_fixed: 5 * parameter_bytes,
-        bytes_per_sample: activation_bytes_per_sample(config.model.preset),
-    }
+fn plan_request(config: &RunConfig, model: &Model) -> PlanBatch {
+    let parameter_bytes = (model.num_parameters() * size_of::<f32>()) as u64;
+    let algorithm = config.algorithm();
+    let effective_batch = algorithm.effective_batch();
+    // Without an encoder a gradient is one piece: a few kilobytes a sample.
+    let (grad_block, bytes_per_sample) = match (&model.encoder, &config.ppo) {
+        (Some(_), Some(ppo)) => (ppo.grad_block as usize, activation_bytes_per_sample(config.model.preset)),
+        (Some(_), None) => (largest_divisor(effective_batch), activation_bytes_per_sample(config.model.preset)),
+        (None, _) => (largest_divisor(effective_batch), 16 << 10),
+    };
+    PlanBatch { effective_batch, grad_block, bytes_fixed: 5 * parameter_bytes, bytes_per_sample }
+}
+
+/// The largest divisor that a gradient block may have.
+fn largest_divisor(effective_batch: usize) -> usize {
+    (1..=MICRO_BATCH_MAX.min(effective_batch)).rev().find(|block| effective_batch.is_multiple_of(*block)).unwrap_or(1)
 }
 
 /// Bytes that one sample in flight holds between forward and backward.

@@ -4,12 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use grandmodel_agents::config::{DecisionConfig, EnvConfig, RiskConfig};
-use grandmodel_buffers::BufferConfig;
-use grandmodel_embedders::{Preset, device::DeviceChoice};
+use grandmodel_agents::{
+    config::{DecisionConfig, EnvConfig, ModelConfig, RiskConfig},
+    control::ControlConfig,
+    space::ActionSpace,
+};
+use grandmodel_buffers::{BufferConfig, replay::ReplayConfig};
 use grandmodel_market::{MarketError, features::FeatureConfig, import::ImportConfig, synth::SynthConfig, venue::CostConfig};
 use grandmodel_memory::MemoryConfig;
-use grandmodel_trainer::{PpoConfig, TrainConfig};
+use grandmodel_trainer::{Algorithm, PpoConfig, QrdqnConfig, SacConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 /// Everything a run depends on; written resolved into the run folder.
@@ -24,7 +27,8 @@ pub struct RunConfig {
     /// Where run folders go.
     #[serde(default = "default_runs")]
     pub runs: PathBuf,
-    /// Where the bars come from.
+    /// Where the bars come from; empty for a control task.
+    #[serde(default, skip_serializing_if = "BarSource::is_empty")]
     pub data: BarSource,
     /// How a file is read.
     #[serde(default)]
@@ -38,8 +42,12 @@ pub struct RunConfig {
     /// What trading costs; has no default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub costs: Option<CostConfig>,
-    /// The simulated account.
-    pub env: EnvConfig,
+    /// The simulated account; a market needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<EnvConfig>,
+    /// A classic-control task in place of a market.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlConfig>,
     /// Limits outside the learned part.
     #[serde(default)]
     pub risk: RiskConfig,
@@ -49,15 +57,24 @@ pub struct RunConfig {
     /// The network and where it runs.
     #[serde(default)]
     pub model: ModelConfig,
-    /// The algorithm.
-    #[serde(default)]
-    pub ppo: PpoConfig,
+    /// The algorithm: one of these tables; none means PPO with its defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ppo: Option<PpoConfig>,
+    /// Quantile-regression DQN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qrdqn: Option<QrdqnConfig>,
+    /// Soft actor-critic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sac: Option<SacConfig>,
     /// Evaluation, checkpoints, threads.
     #[serde(default)]
     pub train: TrainConfig,
-    /// Stored experience.
+    /// Stored rollouts, of PPO.
     #[serde(default)]
     pub buffer: BufferConfig,
+    /// Stored experience of QR-DQN and SAC; its `buffer_size` and `min_size` are those of the algorithm's table.
+    #[serde(default)]
+    pub replay: ReplayConfig,
     /// The byte budget.
     #[serde(default)]
     pub memory: MemoryConfig,
@@ -75,20 +92,30 @@ pub struct BarSource {
     pub synth: Option<SynthConfig>,
     /// What the policy is shown beside the account: nothing, or the true state of a synthetic market.
     pub observe: Observe,
+    /// Put the bars in a drawn order without drift: a canary, nothing can be predicted then (`check-shuffled`).
+    pub shuffle: bool,
     /// Folder of cached feature tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
 }
 
+impl BarSource {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Context of the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Observe {
     /// Features of bars only: tests the whole.
     #[default]
     Bars,
     /// The filtered belief or deviation as well: tests the algorithm.
     State,
+    /// The next bar's return as well: a canary, an agent that does not get rich on it is broken (`check-oracle`).
+    NextReturn,
 }
 
 /// Shares of the ready rows.
@@ -104,22 +131,6 @@ pub struct SplitConfig {
 impl Default for SplitConfig {
     fn default() -> Self {
         Self { train: 0.6, validation: 0.2 }
-    }
-}
-
-/// The network.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelConfig {
-    /// Widths and depths.
-    pub preset: Preset,
-    /// Where it runs.
-    pub device: DeviceChoice,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self { preset: Preset::Small, device: DeviceChoice::Auto }
     }
 }
 
@@ -153,6 +164,7 @@ impl RunConfig {
             let text = toml::to_string(&table)?;
             toml::from_str(&text).map_err(|e| anyhow!("with --set applied: {e}"))?
         };
+        let config = config.with_algorithm();
         config.validate()?;
         Ok(config)
     }
@@ -162,12 +174,45 @@ impl RunConfig {
     /// # Errors
     /// The first that cannot work.
     pub fn validate(&self) -> Result<()> {
+        if [self.ppo.is_some(), self.qrdqn.is_some(), self.sac.is_some()].into_iter().filter(|given| *given).count() > 1 {
+            bail!("more than one of the tables ppo, qrdqn and sac was given, expected one: it names the algorithm");
+        }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
             bail!("setting name was {:?}, expected letters, digits, '-', '_' or '.', as it names a folder", self.name);
         }
+        if self.control.is_some() {
+            self.validate_control()?;
+        } else {
+            self.validate_market()?;
+        }
+        self.model.validate()?;
+        let algorithm = self.algorithm();
+        let encoder = self.is_market() && self.model.embedders;
+        algorithm.validate(self.space(), &self.model.hidden(self.is_market()), self.model.lstm.is_some(), encoder)?;
+        if algorithm.schedule().is_some() {
+            self.replay.validate()?;
+        }
+        self.train.validate()?;
+        self.buffer.validate()?;
+        self.memory.validate()?;
+        Ok(())
+    }
+
+    fn validate_control(&self) -> Result<()> {
+        for (key, given) in [("data", !self.data.is_empty()), ("env", self.env.is_some()), ("costs", self.costs.is_some())] {
+            if given {
+                bail!("settings control and {key} were both given, expected one: a control task has no market");
+            }
+        }
+        Ok(self.control.as_ref().map_or(Ok(()), ControlConfig::validate)?)
+    }
+
+    fn validate_market(&self) -> Result<()> {
         match (&self.data.path, &self.data.synth) {
-            (None, None) => bail!("setting data was empty, expected a file of bars (data.path) or a synthetic market (data.synth.market)"),
+            (None, None) => bail!(
+                "setting data was empty, expected a file of bars (data.path), a synthetic market (data.synth.market) or a control task (control.id)"
+            ),
             (Some(path), Some(_)) => {
                 bail!("settings data.path ({}) and data.synth were both given, expected one of them", path.display())
             }
@@ -179,18 +224,62 @@ impl RunConfig {
         if self.costs.is_none() {
             return Err(MarketError::NoCosts.into());
         }
+        let Some(env) = &self.env else { bail!("setting env.initial_cash was absent, expected an amount of account currency") };
         if let Some(synth) = &self.data.synth {
             synth.validate()?;
         }
+        if self.model.normalize_observation {
+            bail!(
+                "setting model.normalize_observation was true, expected false on a market: its features and its account are scaled already"
+            );
+        }
         self.import.validate()?;
-        self.env.validate()?;
+        env.validate()?;
         self.risk.validate()?;
         self.decision.validate()?;
-        self.ppo.validate()?;
-        self.train.validate()?;
-        self.buffer.validate()?;
-        self.memory.validate()?;
         Ok(())
+    }
+
+    /// Puts PPO where no algorithm was named, and the algorithm's sizes into the replay.
+    fn with_algorithm(mut self) -> Self {
+        if self.ppo.is_none() && self.qrdqn.is_none() && self.sac.is_none() {
+            self.ppo = Some(PpoConfig::default());
+        }
+        if let Some(schedule) = self.algorithm().schedule() {
+            self.replay.buffer_size = usize::try_from(schedule.buffer_size).unwrap_or(usize::MAX);
+            self.replay.min_size = usize::try_from(schedule.learning_starts.min(schedule.buffer_size)).unwrap_or(usize::MAX).max(1);
+        }
+        self
+    }
+
+    /// The algorithm. Where several tables are given the last of ppo, qrdqn, sac counts; [`RunConfig::validate`] refuses that.
+    pub fn algorithm(&self) -> Algorithm {
+        match (&self.sac, &self.qrdqn, &self.ppo) {
+            (Some(sac), _, _) => Algorithm::Sac(sac.clone()),
+            (None, Some(qrdqn), _) => Algorithm::Qrdqn(qrdqn.clone()),
+            (None, None, ppo) => Algorithm::Ppo(ppo.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Whether a market is traded.
+    pub fn is_market(&self) -> bool {
+        self.control.is_none()
+    }
+
+    /// The simulated account of a market.
+    ///
+    /// # Panics
+    /// `Invariant:` without a market; a checked configuration of one has it.
+    pub fn env(&self) -> &EnvConfig {
+        self.env.as_ref().expect("Invariant: a checked configuration of a market has an account")
+    }
+
+    /// What is decided.
+    pub fn space(&self) -> ActionSpace {
+        match &self.control {
+            Some(control) => control.id.action_space(),
+            None => self.env().space(),
+        }
     }
 
     /// The resolved configuration as TOML.
@@ -237,6 +326,8 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use grandmodel_embedders::Preset;
+
     use super::*;
 
     const MINIMAL: &str = "name = \"t\"\n[data.synth]\nmarket = \"regime\"\n[costs]\ncommission_bp = 2.0\n[env]\ninitial_cash = 1e5\n";
@@ -255,7 +346,7 @@ mod tests {
     #[test]
     fn settings_override_by_dotted_key() {
         let config = RunConfig::parse(MINIMAL, &["ppo.gamma=0.9".into(), "model.preset=tiny".into(), "seed=7".into()]).unwrap();
-        assert_eq!((0.9, Preset::Tiny, 7), (config.ppo.gamma, config.model.preset, config.seed));
+        assert_eq!((0.9, Preset::Tiny, 7), (config.algorithm().gamma(), config.model.preset, config.seed));
     }
 
     #[test]
@@ -270,6 +361,12 @@ mod tests {
             (MINIMAL, vec!["model.device=tpu"], "tpu"),
             ("name = \"t\"\n[data.synth]\nmarket = \"regime\"\n[env]\ninitial_cash = 1e5\n", vec![], "commission_bp"),
             ("name = \"t\"\nnaem = 1\n", vec![], "naem"),
+            (MINIMAL, vec!["ppo.gamma=0.9", "sac.gamma=0.9"], "more than one"),
+            (MINIMAL, vec!["control.id=CartPole-v1"], "control and data"),
+            ("name = \"t\"\n[control]\nid = \"CartPole-v2\"\n", vec![], "CartPole-v2"),
+            ("name = \"t\"\n[control]\nid = \"Pendulum-v1\"\n[qrdqn]\n", vec![], "discrete actions"),
+            ("name = \"t\"\n[control]\nid = \"CartPole-v1\"\n[sac]\nbuffer_size = 100\n", vec![], "sac.buffer_size was 100"),
+            ("name = \"t\"\n[control]\nid = \"CartPole-v1\"\n[sac]\n[model]\nlstm = 8\n", vec![], "model.lstm"),
             ("name = \"t\"\n[data]\n[costs]\ncommission_bp = 2.0\n[env]\ninitial_cash = 1e5\n", vec![], "data.path"),
         ] {
             let found = error(text, &settings);

@@ -3,17 +3,23 @@
 pub mod args;
 pub mod backtest;
 pub mod bench;
+pub mod canary;
 pub mod cast;
 pub mod config;
+pub mod control_outcome;
 pub mod data;
 pub mod devices;
+pub mod evaluate;
 pub mod from_market;
 pub mod machine;
 pub mod messages;
+pub mod model;
 pub mod outcome;
 pub mod progress;
 pub mod report;
 pub mod run_folder;
+pub mod screen;
+pub mod seeds;
 pub mod spans;
 pub mod supervisor;
 pub mod tensorboard;
@@ -41,9 +47,13 @@ pub fn explain(error: &anyhow::Error) -> String {
 /// Names the file, line or key, the value found and what was expected.
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::Train { config: Some(config), settings, resume: None } => train::train(&config, &settings),
+        Command::Train { config: Some(config), settings, resume: None, seeds } => train::train(&config, &settings, seeds),
         Command::Train { resume: Some(run), settings, .. } => train::resume(&run, &settings),
         Command::Train { .. } => unreachable!("Invariant: clap asks for a configuration or --resume"),
+        Command::Evaluate { run, episodes, seed, best } => evaluate::run(&run, episodes, seed, best).map(|()| ExitCode::SUCCESS),
+        Command::CheckLookahead { config, settings, bars } => canary::check_lookahead(&config, &settings, bars),
+        Command::CheckOracle { config, settings } => canary::check_oracle(&config, &settings),
+        Command::CheckShuffled { config, settings, seeds } => canary::check_shuffled(&config, &settings, seeds),
         Command::Data { command } => data::run(command).map(|()| ExitCode::SUCCESS),
         Command::Report { run } => {
             println!("report     {}", report::render(&run)?.display());

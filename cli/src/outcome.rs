@@ -1,7 +1,7 @@
 //! The outcome of a run on its test part: the agent's passes in; baselines, statistics, the files of the run folder and the report out.
 //! Every strategy goes through the same venue on the same terms; nothing here is tuned.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use grandmodel_agents::{
@@ -26,6 +26,7 @@ use crate::{
         RandomRuns, RefusalCount, Setup, ShareOfOptimum, SpanStated, StatsFile, Strategy, TradeRow,
     },
     run_folder::RunFolder,
+    seeds::{Outcome, RunScores},
     spans::MarketSpans,
 };
 
@@ -55,11 +56,11 @@ struct Passes {
     results: Vec<BacktestResult>,
 }
 
-/// Writes `equity.csv`, `trades.csv`, `candles.json`, `stats.json` and `report.html`; prints the table; returns the report's path.
+/// Writes `equity.csv`, `trades.csv`, `candles.json`, `stats.json` and `report.html`; prints the table; returns the report's path and the scores.
 ///
 /// # Errors
 /// The file that could not be written, or a backtest that could not run.
-pub fn write(folder: &RunFolder, trained: &Trained<'_>) -> Result<PathBuf> {
+pub fn write(folder: &RunFolder, trained: &Trained<'_>) -> Result<Outcome> {
     let passes = baseline_passes(trained)?;
     let stats = stats_file(trained, &passes)?;
     folder.write_equity(&equity_table(trained, &passes)?)?;
@@ -68,11 +69,22 @@ pub fn write(folder: &RunFolder, trained: &Trained<'_>) -> Result<PathBuf> {
     folder.write_stats(&stats)?;
     let path = report::render(folder.path())?;
     println!("{}", progress::results_table(&stats));
-    Ok(path)
+    let paths = stats.share_of_optimum.iter().flat_map(|found| &found.paths);
+    let shares = paths.map(|p| Share { seed: p.seed, path: p.path.into(), agent: p.agent, optimum: p.optimum }).collect();
+    let total_return = |results: &[BacktestResult]| results.iter().map(total_return).collect::<Vec<f64>>();
+    let baselines = passes.iter().map(|pass| (pass.strategy.label().to_owned(), total_return(&pass.results))).collect();
+    let scores = RunScores { unit: "total return", agent: total_return(&trained.plain), baselines, shares };
+    Ok(Outcome { path, scores })
+}
+
+/// Equity at the end over cash at the start, less 1.
+pub fn total_return(result: &BacktestResult) -> f64 {
+    let last = result.equity.last().map_or(result.initial_cash_micros, |point| point.equity_micros);
+    last as f64 / result.initial_cash_micros as f64 - 1.0
 }
 
 fn terms(config: &RunConfig) -> Terms<'_> {
-    Terms { env: &config.env, risk: &config.risk, costs: config.costs.as_ref() }
+    Terms { env: config.env(), risk: &config.risk, costs: config.costs.as_ref() }
 }
 
 fn baseline_passes(trained: &Trained<'_>) -> Result<Vec<Passes>> {
@@ -171,7 +183,7 @@ fn share_of_optimum(trained: &Trained<'_>, passes: &[Passes]) -> Option<ShareOfO
 /// The positions that were taken, at other costs: the agent does not decide anew. Only with three targets, where a position's side says
 /// which target it was.
 fn cost_sweep(trained: &Trained<'_>, passes: &[Passes]) -> Result<Vec<CostPoint>> {
-    if trained.config.env.levels != 1 {
+    if trained.config.env().levels != 1 || trained.config.env().continuous {
         return Ok(Vec::new());
     }
     let swept = [Strategy::BuyAndHold, Strategy::Sma, Strategy::Rule];
@@ -198,8 +210,7 @@ fn replay(result: &BacktestResult, span: &TableSpan, terms: &Terms<'_>) -> Resul
     let sides: BTreeMap<u32, f32> = result.equity.iter().map(|point| (point.row, point.position_lots.signum() as f32)).collect();
     // The position after bar t + 1 is what was decided at the close of bar t.
     let again = terms.run(span, |seen| sides.get(&(seen.row as u32 + 1)).copied().unwrap_or(0.0))?;
-    let last = again.equity.last().map_or(again.initial_cash_micros, |point| point.equity_micros);
-    Ok(last as f64 / again.initial_cash_micros as f64 - 1.0)
+    Ok(total_return(&again))
 }
 
 fn refusals(trained: &Trained<'_>) -> Vec<RefusalCount> {
@@ -226,11 +237,16 @@ fn setup(trained: &Trained<'_>) -> Setup {
         interval_ns: table.interval_ns(),
         structure_interval_ns: table.structure_ns(),
         synthetic: spans.synthetic.is_some(),
-        observe: if config.data.observe == Observe::State { "state" } else { "bars" }.into(),
+        observe: match config.data.observe {
+            Observe::Bars => "bars",
+            Observe::State => "state",
+            Observe::NextReturn => "the future",
+        }
+        .into(),
         preset: format!("{:?}", config.model.preset).to_lowercase(),
         num_parameters: trained.num_parameters,
-        algorithm: "PPO".into(),
-        total_timesteps: config.ppo.total_timesteps,
+        algorithm: config.algorithm().name().to_uppercase(),
+        total_timesteps: config.algorithm().total_timesteps(),
         train: stated(&spans.train),
         validation: stated(&spans.validation),
         test: stated(&spans.test).unwrap_or_default(),
@@ -238,7 +254,7 @@ fn setup(trained: &Trained<'_>) -> Setup {
         convention: spans.convention.name.clone(),
         periods_per_year: spans.convention.periods_per_year,
         annualised: spans.convention.annualised,
-        initial_cash: config.env.initial_cash,
+        initial_cash: config.env().initial_cash,
         currency: String::new(),
     }
 }
@@ -272,7 +288,7 @@ fn costs_stated(costs: Option<&CostConfig>) -> Vec<String> {
 fn notes(trained: &Trained<'_>) -> Vec<String> {
     let mut notes =
         vec!["Random runs keep the agent's number of trades and holding times; their returns are sums of bar returns.".to_owned()];
-    if trained.config.env.levels == 1 {
+    if trained.config.env().levels == 1 && !trained.config.env().continuous {
         notes.push("The cost sweep replays the positions taken at other costs; nobody decides anew.".into());
     }
     if trained.spans.synthetic.as_ref().is_some_and(|s| s.config.market == grandmodel_market::synth::SynthMarket::Regime) {

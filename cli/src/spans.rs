@@ -3,16 +3,20 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
+use grandmodel_agents::baselines::proportional_costs;
 use grandmodel_market::{
     FeatureTable, Instrument, TableSpan,
     import::{BarSeries, import},
     optimum::{Filter, OptimalPolicy, ProportionalCosts},
+    shuffle::shuffle_returns,
     stats::Convention,
-    synth::{self, SynthConfig, SynthMarket, SynthPath, WARM_UP_BARS},
-    venue::CostConfig,
+    synth::{self, SynthConfig, SynthPath, WARM_UP_BARS},
 };
 
-use crate::config::{Observe, RunConfig};
+use crate::{
+    cast::{Stream, seed_of},
+    config::{Observe, RunConfig},
+};
 
 /// Spans of one run.
 pub struct MarketSpans {
@@ -59,9 +63,9 @@ impl MarketSpans {
 
     fn of_file(config: &RunConfig, path: &Path) -> Result<Self> {
         let (series, report) = import(path, &config.import)?;
-        let table = Arc::new(build(config, &series)?);
+        let table = Arc::new(observed(config, build(config, series)?, None)?);
         let split = table.split(config.split.train, config.split.validation)?;
-        let convention = Convention::of(&series.instrument.session);
+        let convention = Convention::of(&table.instrument().session);
         let understood = format!("{report}\n{}", table.report());
         Ok(Self {
             train: vec![split.train],
@@ -76,15 +80,13 @@ impl MarketSpans {
     fn of_synth(config: &RunConfig, synth: &SynthConfig) -> Result<Self> {
         let paths = synth::benchmark_paths(synth, config.seed)?;
         let span = |path: &SynthPath| -> Result<TableSpan> {
-            let mut table = build(config, &path.series)?;
-            if config.data.observe == Observe::State {
-                let context = Filter::context_series(synth, path.series.bars.iter().map(|bar| bar.close));
-                table = table.try_with_context(1, context)?;
-            }
+            let table = build(config, path.series.clone())?;
+            let table = observed(config, table, Some(synth))?;
             Ok(TableSpan::whole(Arc::new(table)).skip(WARM_UP_BARS))
         };
         let spans = |paths: &[SynthPath]| paths.iter().map(span).collect::<Result<Vec<_>>>();
-        let optimum = OptimalPolicy::solve(synth, proportional(config.costs.as_ref(), synth.market))?;
+        let costs = config.costs.as_ref().map_or_else(|| Ok(ProportionalCosts::benchmark(synth.market)), proportional_costs)?;
+        let optimum = OptimalPolicy::solve(synth, costs)?;
         let understood = format!(
             "synthetic market {:?}, seed {}: {} training bars, {} validation and {} held-out paths of {} bars; optimum {:.4} bp a bar",
             synth.market,
@@ -101,7 +103,8 @@ impl MarketSpans {
             test: spans(&paths.held_out)?,
             understood,
             convention: Convention::synthetic(),
-            synthetic: Some(Synthetic {
+            // In a drawn order nothing of it holds.
+            synthetic: (!config.data.shuffle).then(|| Synthetic {
                 config: synth.clone(),
                 optimum,
                 hidden: paths.held_out.into_iter().map(|path| path.hidden).collect(),
@@ -132,21 +135,56 @@ impl MarketSpans {
     }
 }
 
-fn build(config: &RunConfig, series: &BarSeries) -> Result<FeatureTable> {
-    match &config.data.cache {
-        Some(cache) => {
-            let (table, _) = FeatureTable::open_or_build(cache, series, &config.features).context("feature table")?;
-            Ok(table)
-        }
-        None => Ok(FeatureTable::build(series, &config.features)?),
+/// The bars of a configuration as they are: all of a file, or the training path of a synthetic market.
+///
+/// # Errors
+/// What is wrong with the file or the settings.
+pub fn raw_bars(config: &RunConfig) -> Result<BarSeries> {
+    match (&config.data.path, &config.data.synth) {
+        (Some(path), _) => Ok(import(path, &config.import)?.0),
+        (None, Some(synth)) => Ok(synth::benchmark_paths(synth, config.seed)?.train.series),
+        (None, None) => Err(anyhow!("setting data was empty, expected a market: data.path or data.synth")),
     }
 }
 
-/// The venue's costs as the dynamic programme takes them: what has no such form (ticks, per lot) is not in the optimum.
-fn proportional(costs: Option<&CostConfig>, market: SynthMarket) -> ProportionalCosts {
-    let Some(costs) = costs else { return ProportionalCosts::benchmark(market) };
-    ProportionalCosts {
-        change_bp: costs.commission_bp.unwrap_or(0.0) + costs.slippage_bp.unwrap_or(0.0),
-        holding_bp: costs.financing_bp_per_bar.unwrap_or(0.0),
+/// The feature table of bars as the policy sees it, without a cache.
+///
+/// # Errors
+/// As [`MarketSpans::prepare`].
+pub fn table(config: &RunConfig, series: BarSeries) -> Result<FeatureTable> {
+    observed(config, FeatureTable::build(&series, &config.features)?, config.data.synth.as_ref())
+}
+
+/// Values that the policy is shown beside the account.
+pub fn observed_width(config: &RunConfig) -> usize {
+    usize::from(config.data.observe != Observe::Bars)
+}
+
+fn build(config: &RunConfig, series: BarSeries) -> Result<FeatureTable> {
+    let series = if config.data.shuffle { shuffle_returns(&series, seed_of(config.seed, Stream::Shuffle))? } else { series };
+    match &config.data.cache {
+        Some(cache) => {
+            let (table, _) = FeatureTable::open_or_build(cache, &series, &config.features).context("feature table")?;
+            Ok(table)
+        }
+        None => Ok(FeatureTable::build(&series, &config.features)?),
     }
+}
+
+/// The table with what the policy is shown beside the account.
+fn observed(config: &RunConfig, table: FeatureTable, synth: Option<&SynthConfig>) -> Result<FeatureTable> {
+    let context = match (config.data.observe, synth) {
+        (Observe::Bars, _) | (Observe::State, None) => return Ok(table),
+        (Observe::State, Some(synth)) => Filter::context_series(synth, table.close().iter().copied()),
+        (Observe::NextReturn, _) => next_returns(table.close()),
+    };
+    Ok(table.try_with_context(1, context)?)
+}
+
+/// Each bar's next log return in deviations of all of them; 0 at the last.
+fn next_returns(close: &[f64]) -> Vec<f32> {
+    let mut returns: Vec<f64> = close.windows(2).map(|pair| (pair[1] / pair[0]).ln()).collect();
+    let deviation = (returns.iter().map(|r| r * r).sum::<f64>() / returns.len().max(1) as f64).sqrt().max(1e-12);
+    returns.push(0.0);
+    returns.into_iter().map(|r| (r / deviation) as f32).collect()
 }

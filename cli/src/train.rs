@@ -8,43 +8,45 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use grandmodel_agents::{
     AgentsError,
     backtest::BacktestResult,
+    control::VecControlEnv,
     env::VecMarketEnv,
-    messages::{Collect, Collected, LaneGroupState, RestoreLanes, RunBacktest, TakeLanes},
-    policy::AgentNet,
+    episode::EpisodeStats,
+    lanes::{LaneEnv, Lanes, Scaling},
+    messages::{Collect, Collected, Evaluate, LaneGroupState, RestoreLanes, RunBacktest, TakeLanes},
 };
-use grandmodel_embedders::{
-    PolicyVersion,
-    device::{self, Device, Infer},
-    parameters,
+use grandmodel_buffers::{
+    messages::{RestoreContents, TakeContents},
+    replay::{Contents, ReplayShape},
 };
+use grandmodel_embedders::{PolicyVersion, device::Device};
 use grandmodel_market::TableSpan;
-use grandmodel_memory::messages::{MemorySample, SampleNow};
+use grandmodel_memory::messages::SampleNow;
 use grandmodel_trainer::{
+    Algorithm,
     checkpoint::{self, Checkpoint, ParameterShape},
-    learner::{LearnReport, LearnerSnapshot, LearnerState},
     messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, TakeSnapshot},
+    snapshot::{LearnerState, Snapshot},
 };
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cast::{Cast, Stream, seed_of},
+    cast::{self, Cast, Stream, seed_of},
     config::RunConfig,
-    machine,
+    control_outcome, machine,
     messages::{Child, ChildFailed, Verdict},
+    model::Model,
     outcome::{self, Trained},
-    progress::{Progress, Standing},
-    report::{Manifest, MetricsRecord},
-    run_folder::{MetricsWriter, RunFolder},
+    report::Manifest,
+    run_folder::RunFolder,
+    screen::Screen,
+    seeds::{self, Outcome},
     spans::MarketSpans,
-    tensorboard::EventWriter,
 };
 
 /// Exit code of a run that was stopped by Ctrl-C and can be resumed.
@@ -57,24 +59,44 @@ pub const EVALUATION_BLOCK: u32 = 4096;
 pub struct RunState {
     learner: LearnerState,
     lanes: LaneGroupState,
+    /// Steps of all lanes so far.
+    step: u64,
     best: Option<Best>,
 }
 
-/// The weights that did best on the validation part.
+impl RunState {
+    /// Where the lanes stand.
+    pub fn lanes(&self) -> &LaneGroupState {
+        &self.lanes
+    }
+}
+
+/// The weights that did best: on a market on the validation part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Best {
-    update: u64,
+    step: u64,
     score: f64,
     #[serde(skip)]
     parameters: Vec<f32>,
 }
 
-/// Trains from a configuration file.
+/// Trains from a configuration file; with several seeds one run after the other, and what they say together.
 ///
 /// # Errors
 /// Whatever is wrong, before anything is written; later, what stopped the run.
-pub fn train(config: &Path, settings: &[String]) -> Result<ExitCode> {
-    run(RunConfig::load(config, settings)?, None)
+pub fn train(config: &Path, settings: &[String], num_seeds: u32) -> Result<ExitCode> {
+    let first = RunConfig::load(config, settings)?;
+    let mut runs = Vec::new();
+    for seed in (0..u64::from(num_seeds)).map(|i| first.seed + i) {
+        match run(RunConfig { seed, ..first.clone() }, None)? {
+            Ended::Finished(outcome) => runs.push((seed, outcome.scores)),
+            Ended::Stopped => return Ok(ExitCode::from(EXIT_STOPPED)),
+        }
+    }
+    if num_seeds > 1 {
+        println!("seeds      {}", seeds::summarise(&first, &runs)?.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Goes on from the newest checkpoint of a run folder.
@@ -87,64 +109,84 @@ pub fn resume(run_folder: &Path, settings: &[String]) -> Result<ExitCode> {
     let checkpoint = checkpoint::read(&newest)?;
     let config = RunConfig::parse(&checkpoint.config, settings).with_context(|| newest.display().to_string())?;
     println!("resuming {} from {}", folder.path().display(), newest.display());
-    run(config, Some((folder, checkpoint)))
+    match run(config, Some((folder, checkpoint)))? {
+        Ended::Finished(_) => Ok(ExitCode::SUCCESS),
+        Ended::Stopped => Ok(ExitCode::from(EXIT_STOPPED)),
+    }
 }
 
-fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>) -> Result<ExitCode> {
-    let threads = machine::start_workers(config.train.threads)?;
-    let spans = MarketSpans::prepare(&config)?;
-    println!("{}", spans.understood);
-    let env = lanes(&config, &spans)?;
-    let (net, device) = network(&config, env.account_width())?;
-    println!(
-        "model      {:?}, {} parameters, on {}, {threads} threads",
-        config.model.preset,
-        parameters::num_parameters(&net),
-        machine::device_name(&device)
-    );
-    actix::System::new().block_on(session(&config, resumed, &spans, env, net, device))
+/// How a run ended.
+pub enum Ended {
+    /// It has learned all its steps.
+    Finished(Outcome),
+    /// By Ctrl-C; it can be resumed.
+    Stopped,
 }
 
-/// Lanes over the training part.
-fn lanes(config: &RunConfig, spans: &MarketSpans) -> Result<VecMarketEnv> {
-    let seed = seed_of(config.seed, Stream::Lanes);
-    let num_envs = config.ppo.num_envs as usize;
-    Ok(VecMarketEnv::new(spans.train.clone(), &config.env, &config.risk, config.costs.as_ref(), num_envs, seed)?)
-}
-
-/// A freshly initialised network on the device that the configuration names.
+/// One run from its first step, or from a checkpoint.
 ///
 /// # Errors
-/// A device that is not there.
-pub fn network(config: &RunConfig, input_width: usize) -> Result<(AgentNet<Infer>, Device)> {
-    let num_actions = 2 * config.env.levels as usize + 1;
-    let mut rng = ChaCha8Rng::seed_from_u64(seed_of(config.seed, Stream::Weights));
-    let net = AgentNet::new(config.model.preset, input_width, num_actions, &mut rng, &device::cpu());
-    let device = device::resolve(config.model.device, parameters::num_parameters(&net))?;
-    Ok((burn::module::Module::to_device(net, &device), device))
+/// Whatever is wrong, before anything is written; later, what stopped the run.
+pub fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>) -> Result<Ended> {
+    let threads = machine::start_workers(config.train.threads)?;
+    let spans = if config.is_market() { Some(MarketSpans::prepare(&config)?) } else { None };
+    match (&spans, &config.control) {
+        (Some(spans), _) => println!("{}", spans.understood),
+        (None, Some(control)) => println!("task       {}, {} lanes, seed {}", control.id, config.algorithm().num_envs(), config.seed),
+        (None, None) => unreachable!("Invariant: a checked configuration has a market or a task"),
+    }
+    let lanes = lanes(&config, spans.as_ref())?;
+    let model = Model::new(&config, lanes.observation_width())?;
+    println!("model      {}, on {}, {threads} threads", described(&config, &model), machine::device_name(&model.device));
+    actix::System::new().block_on(session(&config, resumed, spans.as_ref(), lanes, model))
+}
+
+fn described(config: &RunConfig, model: &Model) -> String {
+    let (encoder, head) = (model.num_encoder_parameters(), model.head.parameters.len());
+    let name = config.algorithm().name();
+    if encoder > 0 {
+        format!("{name}, {:?}, {encoder} + {head} parameters", config.model.preset)
+    } else {
+        format!("{name}, {head} parameters")
+    }
+}
+
+/// Lanes over the training part, or of the task.
+fn lanes(config: &RunConfig, spans: Option<&MarketSpans>) -> Result<Lanes> {
+    let algorithm = config.algorithm();
+    let (seed, num_envs) = (seed_of(config.seed, Stream::Lanes), algorithm.num_envs() as usize);
+    let (env, rewards) = match (spans, &config.control) {
+        (Some(spans), _) => {
+            let env = VecMarketEnv::new(spans.train.clone(), config.env(), &config.risk, config.costs.as_ref(), num_envs, seed)?;
+            (LaneEnv::Market(env), true)
+        }
+        (None, Some(control)) => (LaneEnv::Control(VecControlEnv::new(control, num_envs, seed)?), config.model.normalize_reward),
+        (None, None) => unreachable!("Invariant: a checked configuration has a market or a task"),
+    };
+    Ok(Lanes::new(env, Scaling { rewards, observations: config.model.normalize_observation, gamma: algorithm.gamma() }))
 }
 
 async fn session(
     config: &RunConfig,
     resumed: Option<(RunFolder, Checkpoint<RunState>)>,
-    spans: &MarketSpans,
-    env: VecMarketEnv,
-    net: AgentNet<Infer>,
-    device: Device,
-) -> Result<ExitCode> {
-    let cast = Cast::start(config, &net, &device, Some((spans.train.clone(), env)), spans.table_bytes()).await?;
+    spans: Option<&MarketSpans>,
+    lanes: Lanes,
+    model: Model,
+) -> Result<Ended> {
+    let (shapes, replay, device) = (model.shapes(), cast::replay_shape(config, &lanes), model.device.clone());
+    let cast = Cast::start(config, model, Some(lanes), spans.map_or(0, MarketSpans::table_bytes)).await?;
     let config_text = config.to_toml()?;
     let (folder, checkpoint) = match resumed {
         Some((folder, checkpoint)) => (folder, Some(checkpoint)),
         None => (RunFolder::create(&config.runs, &config_text, &manifest(config, &device))?, None),
     };
-    let shapes = parameters::parameter_slots(&net).into_iter().map(|slot| ParameterShape { name: slot.name, shape: slot.shape }).collect();
-    let mut run = Run { config, config_text, spans, cast, folder, shapes, best: None, stopped: stop_signal() };
+    let algorithm = config.algorithm();
+    let mut run = Run { config, algorithm, config_text, spans, cast, folder, shapes, replay, best: None, stopped: stop_signal() };
     let finished = run.go(checkpoint).await;
     let Run { cast, folder, .. } = run;
     cast.stop();
     match finished {
-        Ok(code) => Ok(code),
+        Ok(ended) => Ok(ended),
         Err(error) => {
             let kept = folder.path().display().to_string();
             let resumable = checkpoint::latest(&folder.checkpoints()).is_ok();
@@ -187,48 +229,73 @@ pub fn manifest(config: &RunConfig, device: &Device) -> Manifest {
 /// One training run on its way.
 struct Run<'a> {
     config: &'a RunConfig,
+    algorithm: Algorithm,
     config_text: String,
-    spans: &'a MarketSpans,
+    spans: Option<&'a MarketSpans>,
     cast: Cast,
     folder: RunFolder,
     shapes: Vec<ParameterShape>,
+    replay: Option<ReplayShape>,
     best: Option<Best>,
     stopped: Arc<AtomicBool>,
 }
 
+/// Where a run stands.
+#[derive(Clone, Copy, Default)]
+struct At {
+    /// Rounds of learning so far: the policy version.
+    update: u64,
+    /// Steps of all lanes so far.
+    step: u64,
+}
+
 impl Run<'_> {
-    async fn go(&mut self, checkpoint: Option<Checkpoint<RunState>>) -> Result<ExitCode> {
-        let mut state = match checkpoint {
+    async fn go(&mut self, checkpoint: Option<Checkpoint<RunState>>) -> Result<Ended> {
+        let mut at = match checkpoint {
             Some(checkpoint) => self.restore(checkpoint).await?,
-            None => (0, 0),
+            None => At::default(),
         };
         self.learner().send(Publish).await??;
-        let mut screen = Screen::open(&self.folder, self.config, state.1)?;
-        let ppo = &self.config.ppo;
-        let num_updates = ppo.num_updates();
-        let every = |period: u32, update: u64| period > 0 && update.is_multiple_of(u64::from(period));
-        while state.0 < num_updates && !self.stopped.load(Ordering::Relaxed) {
-            let collected = self.collect(state.0).await?;
-            let report = self.learner().send(Learn { policy_version: PolicyVersion(state.0) }).await??;
-            state = (state.0 + 1, state.1 + ppo.batch_size());
-            let memory = self.cast.memory.send(SampleNow).await?;
-            let last = state.0 == num_updates;
-            let score = if last || every(self.config.train.eval_every, state.0) { Some(self.validate(state.0).await?) } else { None };
-            screen.update(state.1, &collected, &report, score, &memory)?;
-            if last || every(self.config.train.checkpoint_every, state.0) {
-                self.save(state.0).await?;
+        let mut screen = Screen::open(&self.folder, self.config, at.step)?;
+        let (per_round, total) = (self.algorithm.steps_per_round(), self.algorithm.num_rounds() * self.algorithm.steps_per_round());
+        let settings = &self.config.train;
+        while at.step < total && !self.stopped.load(Ordering::Relaxed) {
+            let collected = self.collect(at).await?;
+            screen.take(&collected);
+            let before = at.step;
+            at.step += per_round;
+            if self.algorithm.learns_at(at.step) {
+                let beta = self.config.replay.sampling.beta(at.step as f64 / total as f64);
+                let learn = Learn { policy_version: PolicyVersion(at.update), global_step: at.step, beta };
+                match self.learner().send(learn).await? {
+                    Ok(report) => screen.learned(report),
+                    Err(error) => return self.give_up(at, error.into()).await,
+                }
+                at.update += 1;
+            }
+            let last = at.step == total;
+            let passed = |every: u64| every > 0 && before / every != at.step / every;
+            let score = if last || passed(settings.eval_every) { Some(self.validate(at).await?) } else { None };
+            let saves = last || passed(settings.checkpoint_every);
+            // A line with each checkpoint: a resumed run then counts from where the line before it ended.
+            if saves || score.is_some() || passed(settings.log_every) {
+                let memory = self.cast.memory.send(SampleNow).await?;
+                screen.write(at.step, score, self.score_name(), &memory)?;
+            }
+            if saves {
+                self.save(at).await?;
             }
         }
         screen.finish();
-        if state.0 < num_updates {
-            self.save(state.0).await?;
+        if at.step < total {
+            self.save(at).await?;
             let path = self.folder.path().display();
-            println!("stopped after {} of {} steps; go on with: grandmodel train --resume {path}", state.1, ppo.total_timesteps);
-            return Ok(ExitCode::from(EXIT_STOPPED));
+            println!("stopped after {} of {total} steps; go on with: grandmodel train --resume {path}", at.step);
+            return Ok(Ended::Stopped);
         }
-        let path = self.conclude().await?;
-        println!("report     {}", path.display());
-        Ok(ExitCode::SUCCESS)
+        let outcome = self.conclude().await?;
+        println!("report     {}", outcome.path.display());
+        Ok(Ended::Finished(outcome))
     }
 
     fn learner(&self) -> &actix::Addr<grandmodel_trainer::actor::LearnerActor> {
@@ -237,9 +304,10 @@ impl Run<'_> {
 
     /// One rollout; embedders that fail are re-created as often as the supervisor allows. Lanes have not moved when embedding fails, so
     /// the repeated rollout is the one that would have been.
-    async fn collect(&self, update: u64) -> Result<Collected> {
+    async fn collect(&self, at: At) -> Result<Collected> {
+        let collect = Collect { num_steps: self.algorithm.num_steps(), mode: self.algorithm.mode(at.step) };
         loop {
-            let error = match self.cast.agent.send(Collect { num_steps: self.config.ppo.num_steps }).await? {
+            let error = match self.cast.agent.send(collect).await? {
                 Ok(collected) => return Ok(collected),
                 Err(error) => error,
             };
@@ -249,24 +317,38 @@ impl Run<'_> {
             };
             let verdict = self.cast.supervisor.send(ChildFailed { child, cause: error.to_string() }).await?;
             if let Verdict::Stop { reason } = verdict {
-                // What is known so far is kept; the lanes themselves may be what failed.
-                if let Err(lost) = self.save(update).await {
-                    eprintln!("no checkpoint of update {update} could be written: {lost:#}");
-                }
-                return Err(anyhow::Error::from(error).context(reason));
+                return self.give_up(at, anyhow::Error::from(error).context(reason)).await;
             }
         }
     }
 
-    /// Mean log growth of equity a path on the validation part; remembers the best weights.
-    async fn validate(&mut self, update: u64) -> Result<f64> {
-        let results = self.backtest(&self.spans.validation, false).await?;
-        let score = results.iter().map(log_growth).sum::<f64>() / results.len() as f64;
+    /// What is known so far is kept, and the error goes on.
+    async fn give_up<T>(&self, at: At, error: anyhow::Error) -> Result<T> {
+        if let Err(lost) = self.save(at).await {
+            eprintln!("no checkpoint of step {} could be written: {lost:#}", at.step);
+        }
+        Err(error)
+    }
+
+    /// On a market the mean log growth of equity a path on the validation part; on a task the mean return. Remembers the best weights.
+    async fn validate(&mut self, at: At) -> Result<f64> {
+        let score = match self.spans {
+            Some(spans) => {
+                let results = self.backtest(&spans.validation, false).await?;
+                results.iter().map(log_growth).sum::<f64>() / results.len() as f64
+            }
+            // The same starts each time: scores of one run are comparable, and none of them is a start of the final evaluation.
+            None => mean_return(&self.episodes(seed_of(self.config.seed, Stream::Evaluation)).await?),
+        };
         if self.best.as_ref().is_none_or(|best| score > best.score) {
             let LearnerSnapshotReply(snapshot) = self.learner().send(TakeSnapshot).await?;
-            self.best = Some(Best { update, score, parameters: snapshot.parameters });
+            self.best = Some(Best { step: at.step, score, parameters: snapshot.acting });
         }
         Ok(score)
+    }
+
+    fn score_name(&self) -> &'static str {
+        if self.spans.is_some() { "validation/log_growth" } else { "evaluation/episodic_return" }
     }
 
     async fn backtest(&self, spans: &[TableSpan], gated: bool) -> Result<Vec<BacktestResult>> {
@@ -277,47 +359,71 @@ impl Run<'_> {
         Ok(results)
     }
 
-    async fn save(&self, update: u64) -> Result<PathBuf> {
+    async fn episodes(&self, seed: u64) -> Result<Vec<EpisodeStats>> {
+        let control = self.config.control.clone().context("Invariant: a run without a market has a task")?;
+        let num_episodes = self.config.train.eval_episodes;
+        Ok(self.cast.agent.send(Evaluate { control, num_episodes, seed }).await??)
+    }
+
+    async fn save(&self, at: At) -> Result<PathBuf> {
         let LearnerSnapshotReply(snapshot) = self.learner().send(TakeSnapshot).await?;
-        let LearnerSnapshot { parameters, adam, state: learner } = *snapshot;
+        let Snapshot { acting, arrays, state: learner } = *snapshot;
         let lanes = self.cast.agent.send(TakeLanes).await??;
         let best = self.best.as_ref().map(|best| best.parameters.clone());
-        let state = RunState { learner, lanes, best: self.best.clone() };
-        let checkpoint = Checkpoint { shapes: self.shapes.clone(), parameters, best, adam, state, config: self.config_text.clone() };
+        let from_replay = self.algorithm.schedule().is_some() && self.config.train.checkpoint_replay;
+        let mut replay = None;
+        if from_replay {
+            // A snapshot shares its segments with the buffer, which goes on meanwhile.
+            let contents = self.cast.buffer.send(TakeContents).await??;
+            contents.write(replay.insert(Vec::new()))?;
+        }
+        let state = RunState { learner, lanes, step: at.step, best: self.best.clone() };
+        let config = self.config_text.clone();
+        let checkpoint = Checkpoint { shapes: self.shapes.clone(), parameters: acting, best, arrays, replay, state, config };
         let folder = self.folder.checkpoints();
-        let path = checkpoint::write(&folder, update, &checkpoint)?;
+        let path = checkpoint::write(&folder, at.step, &checkpoint)?;
         // The older ones go only once the new one has been read back.
-        checkpoint::read::<RunState>(&path)?;
+        checkpoint::verify(&path)?;
         checkpoint::retain(&folder, self.config.train.keep_checkpoints as usize)?;
         Ok(path)
     }
 
-    async fn restore(&mut self, checkpoint: Checkpoint<RunState>) -> Result<(u64, u64)> {
+    async fn restore(&mut self, checkpoint: Checkpoint<RunState>) -> Result<At> {
         if checkpoint.shapes != self.shapes {
-            bail!("the checkpoint holds another network than the configuration describes (model.preset, env.levels, data.observe)");
+            bail!("the checkpoint holds another network than the configuration describes ([model], [env], data.observe or the algorithm)");
         }
-        let RunState { learner, lanes, best } = checkpoint.state;
-        let at = (learner.update, learner.global_step);
+        let RunState { learner, lanes, step, best } = checkpoint.state;
+        let at = At { update: learner.update, step };
         self.best = best.zip(checkpoint.best).map(|(best, parameters)| Best { parameters, ..best });
-        let snapshot = LearnerSnapshot { parameters: checkpoint.parameters, adam: checkpoint.adam, state: learner };
+        let snapshot = Snapshot { acting: checkpoint.parameters, arrays: checkpoint.arrays, state: learner };
         self.learner().send(RestoreSnapshot(Box::new(snapshot))).await??;
         self.cast.agent.send(RestoreLanes { state: lanes }).await??;
+        match (checkpoint.replay, &self.replay) {
+            (Some(bytes), Some(shape)) => {
+                let contents = Contents::read(&bytes[..], &self.config.replay, shape)?;
+                self.cast.buffer.send(RestoreContents { contents }).await??;
+            }
+            (None, Some(_)) => println!("the checkpoint holds no replay: it fills anew, and the run goes on otherwise than it would have"),
+            (_, None) => {}
+        }
         Ok(at)
     }
 
-    /// The test part, read once: agent, baselines, statistics, files, report.
-    async fn conclude(&mut self) -> Result<PathBuf> {
-        let (best_update, best_parameters) = match &self.best {
-            Some(best) => (best.update, best.parameters.clone()),
-            None => bail!("Invariant: a finished run has evaluated its weights"),
+    /// The end of a run: the best weights where nobody has looked yet. On a market the test part, read once: agent, baselines, statistics, files, report.
+    async fn conclude(&mut self) -> Result<Outcome> {
+        let best = self.best.clone().context("Invariant: a finished run has evaluated its weights")?;
+        let Some(spans) = self.spans else {
+            // A task is judged by its last weights, as the references are.
+            let episodes = self.episodes(control_outcome::final_seed(self.config.seed)).await?;
+            return control_outcome::write(&self.folder, self.config, &episodes);
         };
-        self.learner().send(PublishParameters { parameters: best_parameters.into() }).await??;
-        println!("testing the weights of update {best_update}, the best on the validation part");
-        let plain = self.backtest(&self.spans.test, false).await?;
-        let gated = if self.config.decision.consensus_passes > 0 { Some(self.backtest(&self.spans.test, true).await?) } else { None };
+        self.learner().send(PublishParameters { parameters: best.parameters.into() }).await??;
+        println!("testing the weights of step {}, the best on the validation part", best.step);
+        let plain = self.backtest(&spans.test, false).await?;
+        let gated = if self.config.decision.consensus_passes > 0 { Some(self.backtest(&spans.test, true).await?) } else { None };
         let memory = self.cast.memory.send(SampleNow).await?;
         let num_parameters = self.shapes.iter().map(|shape| shape.shape.iter().product::<usize>() as u64).sum();
-        let trained = Trained { config: self.config, spans: self.spans, plain, gated, memory, num_parameters };
+        let trained = Trained { config: self.config, spans, plain, gated, memory, num_parameters };
         outcome::write(&self.folder, &trained)
     }
 }
@@ -327,80 +433,6 @@ fn log_growth(result: &BacktestResult) -> f64 {
     (last.max(1) as f64 / result.initial_cash_micros as f64).ln()
 }
 
-/// Where the numbers of a run go while it runs: metrics file, event file, progress bar.
-struct Screen {
-    metrics: MetricsWriter,
-    events: EventWriter,
-    progress: Progress,
-    started: Instant,
-    first_step: u64,
-    episodic_return: Option<f64>,
-}
-
-impl Screen {
-    #[allow(clippy::disallowed_methods, reason = "a shell: seconds and speed for the screen, kept apart from what the seed decides")]
-    fn open(folder: &RunFolder, config: &RunConfig, step: u64) -> Result<Self> {
-        Ok(Self {
-            metrics: folder.metrics(step)?,
-            events: EventWriter::create(folder.path(), machine::unix_seconds(), "grandmodel")?,
-            progress: Progress::new(step, config.ppo.num_updates() * config.ppo.batch_size()),
-            started: Instant::now(),
-            first_step: step,
-            episodic_return: None,
-        })
-    }
-
-    fn update(&mut self, step: u64, collected: &Collected, report: &LearnReport, score: Option<f64>, memory: &MemorySample) -> Result<()> {
-        let mut record = MetricsRecord { step, ..MetricsRecord::default() };
-        let mut put = |name: &str, value: f64| {
-            record.values.insert(name.to_owned(), value);
-        };
-        let finished = &collected.stats.finished;
-        if !finished.is_empty() {
-            let mean =
-                |of: &dyn Fn(&grandmodel_agents::env::EpisodeStats) -> f64| finished.iter().map(of).sum::<f64>() / finished.len() as f64;
-            let episodic_return = mean(&|e| e.episodic_return);
-            self.episodic_return = Some(episodic_return);
-            put("charts/episodic_return", episodic_return);
-            put("charts/episodic_length", mean(&|e| f64::from(e.episodic_length)));
-        }
-        put("charts/learning_rate", report.learning_rate);
-        put("charts/reward_deviation", report.reward_deviation);
-        put("losses/policy_loss", report.policy_loss);
-        put("losses/value_loss", report.value_loss);
-        put("losses/entropy", report.entropy);
-        put("losses/aux_loss", report.aux_loss);
-        put("losses/approx_kl", report.approx_kl);
-        put("losses/clipfrac", report.clipfrac);
-        put("losses/explained_variance", report.explained_variance);
-        put("losses/grad_norm", report.grad_norm);
-        if let Some(score) = score {
-            put("validation/log_growth", score);
-        }
-        let elapsed = self.started.elapsed().as_secs_f64();
-        let steps_per_second = (step - self.first_step) as f64 / elapsed.max(1e-9);
-        let mut put = |name: &str, value: f64| {
-            record.time.insert(name.to_owned(), value);
-        };
-        put("elapsed_s", elapsed);
-        put("charts/SPS", steps_per_second);
-        put("memory/used_bytes", memory.used_bytes as f64);
-        put("memory/budget_bytes", memory.budget_bytes as f64);
-        self.metrics.write(&record)?;
-        let scalars = record.values.iter().chain(&record.time).map(|(name, value)| (name.as_str(), *value));
-        self.events.scalars(step, machine::unix_seconds(), scalars)?;
-        self.progress.update(&Standing {
-            step,
-            elapsed_s: elapsed,
-            steps_per_s: steps_per_second,
-            episodic_return: self.episodic_return,
-            used_bytes: memory.used_bytes,
-            budget_bytes: memory.budget_bytes,
-        });
-        Ok(())
-    }
-
-    fn finish(&mut self) {
-        self.progress.finish();
-    }
+pub(crate) fn mean_return(episodes: &[EpisodeStats]) -> f64 {
+    episodes.iter().map(|episode| episode.episodic_return).sum::<f64>() / episodes.len() as f64
 }

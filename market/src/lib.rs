@@ -11,6 +11,7 @@ pub mod instrument;
 pub mod optimum;
 pub mod resample;
 pub mod session;
+pub mod shuffle;
 pub mod stats;
 pub mod synth;
 pub mod table;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     process::{Finished, grandmodel},
-    runs::{BARS, NUM_UPDATES, TWO_THREADS, copy_folder, entries, fresh},
+    runs::{BARS, NUM_UPDATES, TWO_THREADS, checkpoint_in, copy_folder, entries, fresh},
 };
 
 /// Rows of a small file of bars that is sound.
@@ -159,10 +159,10 @@ fn checkpoints() {
     let refused = resume(&empty);
     assert_refused("no checkpoint", &refused, &["checkpoints", "manifest.json"], &nothing);
 
-    for name in ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"] {
+    for name in ["model.safetensors", "learner.safetensors", "state.json", "manifest.json"] {
         let damaged = folder.path().join(format!("damaged-{name}"));
         copy_folder(&TWO_THREADS.folder, &damaged);
-        let path = damaged.join(format!("checkpoints/update-{NUM_UPDATES:08}/{name}"));
+        let path = checkpoint_in(&damaged, NUM_UPDATES).join(name);
         let mut bytes = fs::read(&path).expect("read");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0xFF;

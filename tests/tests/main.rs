@@ -1,6 +1,7 @@
 //! Tests of the house as a whole: its rules as files (floors, tidy, messages, links) and its walks from bars to a report.
 
 mod bad_inputs;
+mod control;
 mod floors;
 mod links;
 mod messages;

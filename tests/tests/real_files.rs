@@ -29,8 +29,9 @@ fn real(name: &str) -> Option<PathBuf> {
 
 #[test]
 fn shipped_configurations_are_read() {
-    let found: Vec<PathBuf> = entries(&root().join("configs"));
-    assert!(found.len() >= 2, "{found:?}");
+    let (folders, mut found): (Vec<PathBuf>, Vec<PathBuf>) = entries(&root().join("configs")).into_iter().partition(|path| path.is_dir());
+    found.extend(folders.iter().flat_map(|folder| entries(folder)));
+    assert!(found.len() >= 20, "{found:?}");
     for path in found {
         let with_file = fs::read_to_string(&path).expect("read").contains("# path = ");
         let settings = if with_file { vec!["data.path=bars.csv".to_owned()] } else { vec![] };

@@ -15,6 +15,8 @@ use crate::process::grandmodel;
 pub const NUM_BARS: usize = 3_000;
 /// Updates of a run.
 pub const NUM_UPDATES: u64 = 3;
+/// Steps of all lanes of one update.
+pub const STEPS_PER_UPDATE: u64 = 256;
 
 /// A run that finished.
 pub struct SmallRun {
@@ -38,7 +40,7 @@ impl SmallRun {
 
     /// Folder of a checkpoint.
     pub fn checkpoint(&self, update: u64) -> PathBuf {
-        self.folder.join(format!("checkpoints/update-{update:08}"))
+        checkpoint_in(&self.folder, update)
     }
 
     /// Lines of `metrics.jsonl` without what the clock decides.
@@ -96,14 +98,15 @@ update_epochs = 2
 num_minibatches = 4
 grad_block = 16
 [train]
-eval_every = 2
-checkpoint_every = 1
+eval_every = 512
+checkpoint_every = 256
+log_every = 256
 keep_checkpoints = 8
 threads = {threads}
 "#,
         runs = runs.display(),
         bars = BARS.display(),
-        steps = NUM_UPDATES * 256,
+        steps = NUM_UPDATES * STEPS_PER_UPDATE,
     )
 }
 
@@ -122,6 +125,11 @@ fn train(name: &str, seed: u64, threads: u32) -> SmallRun {
     fs::write(&config_path, config(&folder.join("runs"), seed, threads)).expect("written");
     let stdout = grandmodel(&["train", config_path.to_str().expect("UTF-8")]).expect_success("train");
     SmallRun { folder: only_run(&folder.join("runs")), stdout }
+}
+
+/// Folder of the checkpoint after so many updates.
+pub fn checkpoint_in(run: &Path, update: u64) -> PathBuf {
+    run.join(format!("checkpoints/step-{:012}", update * STEPS_PER_UPDATE))
 }
 
 /// The single run of a folder of runs.

@@ -7,13 +7,13 @@ use grandmodel_cli::report::{EquityTable, StatsFile, TradeRow};
 
 use crate::{
     process::grandmodel,
-    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, SmallRun, TWO_THREADS, copy_folder, entries, only_run},
+    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, STEPS_PER_UPDATE, SmallRun, TWO_THREADS, checkpoint_in, copy_folder, entries, only_run},
 };
 
 /// Files of a checkpoint that hold what was learned.
-const LEARNED: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"];
+const LEARNED: [&str; 5] = ["model.safetensors", "learner.safetensors", "best.safetensors", "replay.bin", "state.json"];
 
-fn learned(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+pub fn learned(checkpoint: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let read = |name| fs::read(checkpoint.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", checkpoint.display()));
     LEARNED.into_iter().filter(|name| checkpoint.join(name).exists()).map(|name| (name, read(name))).collect()
 }
@@ -24,7 +24,7 @@ fn assert_same_text(name: &str, one: &SmallRun, two: &SmallRun) {
     assert!(one_text == two_text, "{name} differs from line {differs:?} on: {} {}", one.folder.display(), two.folder.display());
 }
 
-fn assert_same_learned(one: &Path, two: &Path) {
+pub fn assert_same_learned(one: &Path, two: &Path) {
     for (name, bytes) in learned(one) {
         assert!(learned(two).get(name) == Some(&bytes), "{name} differs: {} {}", one.display(), two.display());
     }
@@ -44,7 +44,7 @@ fn bars_become_an_agent_and_a_report() {
 
     let metrics = run.metrics();
     assert_eq!(
-        (1..=NUM_UPDATES).map(|update| update * 256).collect::<Vec<_>>(),
+        (1..=NUM_UPDATES).map(|update| update * STEPS_PER_UPDATE).collect::<Vec<_>>(),
         metrics.iter().map(|record| record.step).collect::<Vec<_>>()
     );
     for record in &metrics {
@@ -104,7 +104,7 @@ fn a_resumed_run_ends_with_the_same_bytes() {
     copy_folder(&whole.folder, &copy);
     // as if it had ended after the first update, with results of the second already written
     for update in 2..=NUM_UPDATES {
-        fs::remove_dir_all(copy.join(format!("checkpoints/update-{update:08}"))).unwrap();
+        fs::remove_dir_all(checkpoint_in(&copy, update)).unwrap();
     }
     for name in ["equity.csv", "trades.csv", "stats.json", "report.html"] {
         fs::remove_file(copy.join(name)).unwrap();
@@ -152,9 +152,9 @@ fn ctrl_c_saves_a_checkpoint_and_the_run_goes_on() {
     let name = run.to_str().unwrap();
     assert!(stopped.stdout.contains(&format!("grandmodel train --resume {name}")), "{}", stopped.stdout);
     let updates = fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count() as u64;
-    assert!(run.join(format!("checkpoints/update-{updates:08}/manifest.json")).is_file(), "no checkpoint of update {updates}");
+    assert!(checkpoint_in(&run, updates).join("manifest.json").is_file(), "no checkpoint of update {updates}");
 
-    let one_more = format!("ppo.total_timesteps={}", (updates + 1) * 256);
+    let one_more = format!("ppo.total_timesteps={}", (updates + 1) * STEPS_PER_UPDATE);
     grandmodel(&["train", "--resume", name, "--set", &one_more]).expect_success("train --resume after Ctrl-C");
     assert!(run.join("report.html").is_file());
 }

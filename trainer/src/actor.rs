@@ -1,11 +1,18 @@
-//! The learner actor: a thin shell on a thread of its own around [`Learner`]. It pulls rollouts, publishes weights at the barrier and
-//! reports its bytes; what a gradient is, it does not know.
+//! The learner actor: a thin shell around [`Learner`] or [`ReplayLearner`]. It pulls rollouts or batches, publishes weights at the barrier and reports its
+//! bytes; what a gradient is, it does not know.
 
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Recipient, ResponseActFuture, WrapFuture, fut::ActorFutureExt};
-use grandmodel_agents::{messages::InstallPolicy, policy::AgentNet};
-use grandmodel_buffers::messages::TakeRollout;
+use grandmodel_agents::{
+    encoder::MarketEncoder,
+    head::{Head, HeadShape},
+    messages::InstallPolicy,
+};
+use grandmodel_buffers::{
+    messages::{Sample, TakeRollout, UpdatePriorities},
+    replay::ReplayBatch,
+};
 use grandmodel_embedders::{
     Published,
     device::Infer,
@@ -16,18 +23,25 @@ use grandmodel_memory::{Subsystem, messages::ReportBytes};
 
 use crate::{
     TrainerError,
+    config::Schedule,
     learner::{LearnReport, Learner},
     messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, RewireInstalls, TakeSnapshot},
+    replay_learner::ReplayLearner,
+    snapshot::{Snapshot, another_network},
 };
 
 /// Those whom the learner speaks to.
 #[derive(Clone)]
 pub struct LearnerLinks {
     /// Gives rollouts.
-    pub buffer: Recipient<TakeRollout>,
+    pub take_rollout: Recipient<TakeRollout>,
+    /// Gives batches.
+    pub sample: Recipient<Sample>,
+    /// Takes priorities.
+    pub update_priorities: Recipient<UpdatePriorities>,
     /// Where published weights lie.
     pub published: Arc<Published>,
-    /// The four embedders.
+    /// The four embedders; none where there is no market part.
     pub embedders: Vec<Recipient<InstallWeights>>,
     /// All agents.
     pub agents: Vec<Recipient<InstallPolicy>>,
@@ -35,27 +49,158 @@ pub struct LearnerLinks {
     pub memory: Recipient<ReportBytes>,
 }
 
-impl LearnerLinks {
-    async fn publish(&self, net: &AgentNet<Infer>, policy_version: PolicyVersion) -> Result<(), TrainerError> {
-        publish(&self.published, &self.embedders, &self.agents, net, policy_version).await
-    }
+/// What learns.
+pub enum LearnerCore {
+    /// From rollouts of its own version.
+    OnPolicy(Box<Learner>),
+    /// From replay.
+    Replay(Box<ReplayRounds>),
+}
+
+/// A learner from replay and its pace.
+pub struct ReplayRounds {
+    /// What learns.
+    pub learner: ReplayLearner,
+    /// How much at once.
+    pub schedule: Schedule,
+    /// Discount of one step.
+    pub gamma: f32,
+    /// Steps learned so far, to know how many a round adds.
+    pub global_step: u64,
+    /// Priorities go back to the buffer.
+    pub prioritised: bool,
 }
 
 /// Owns parameters, optimiser state and the policy version.
 pub struct LearnerActor {
-    learner: Learner,
+    /// Away while it learns.
+    core: Option<LearnerCore>,
+    head: HeadShape,
     links: LearnerLinks,
 }
 
 impl LearnerActor {
-    /// A shell around a learner.
-    pub fn new(learner: Learner, links: LearnerLinks) -> Self {
-        Self { learner, links }
+    /// A shell around a learner of a head.
+    pub fn new(core: LearnerCore, head: HeadShape, links: LearnerLinks) -> Self {
+        Self { core: Some(core), head, links }
     }
 
-    fn version(&self) -> PolicyVersion {
-        PolicyVersion(self.learner.state().update)
+    fn core(&self) -> &LearnerCore {
+        self.core.as_ref().expect("Invariant: the learner is asked for nothing else while it learns")
     }
+
+    fn core_mut(&mut self) -> &mut LearnerCore {
+        self.core.as_mut().expect("Invariant: the learner is asked for nothing else while it learns")
+    }
+}
+
+impl LearnerCore {
+    fn version(&self) -> PolicyVersion {
+        PolicyVersion(match self {
+            Self::OnPolicy(learner) => learner.state().update,
+            Self::Replay(rounds) => rounds.learner.version(),
+        })
+    }
+
+    fn encoder(&self) -> Option<MarketEncoder<Infer>> {
+        let encoder = match self {
+            Self::OnPolicy(learner) => learner.encoder(),
+            Self::Replay(rounds) => rounds.learner.encoder(),
+        };
+        encoder.map(|encoder| encoder.net().clone())
+    }
+
+    fn head_parameters(&self) -> Arc<[f32]> {
+        match self {
+            Self::OnPolicy(learner) => {
+                let of_encoder = learner.encoder().map_or(0, |encoder| encoder.num_parameters());
+                learner.parameters()[of_encoder..].into()
+            }
+            Self::Replay(rounds) => rounds.learner.heads().acting_parameters().into(),
+        }
+    }
+
+    fn bytes(&self) -> (u64, u64) {
+        match self {
+            Self::OnPolicy(learner) => learner.bytes(),
+            Self::Replay(rounds) => rounds.learner.bytes(),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        match self {
+            Self::OnPolicy(learner) => learner.snapshot(),
+            Self::Replay(rounds) => rounds.learner.snapshot(),
+        }
+    }
+
+    fn restore(&mut self, snapshot: Snapshot) -> Result<(), TrainerError> {
+        match self {
+            Self::OnPolicy(learner) => learner.restore(snapshot),
+            Self::Replay(rounds) => {
+                rounds.global_step = snapshot.state.global_step;
+                rounds.learner.restore(snapshot)
+            }
+        }
+    }
+
+    /// One round.
+    async fn learn(&mut self, asked: Learn, links: &LearnerLinks) -> Result<LearnReport, TrainerError> {
+        let expected = self.version();
+        if asked.policy_version != expected {
+            return Err(TrainerError::Setting {
+                key: "policy_version",
+                value: asked.policy_version.to_string(),
+                expected: format!("{expected}, the version that the learner holds"),
+            });
+        }
+        match self {
+            Self::OnPolicy(learner) => {
+                let policy_version = grandmodel_buffers::PolicyVersion(asked.policy_version.0);
+                let block = ask("buffer", &links.take_rollout, TakeRollout { policy_version }).await??;
+                learner.learn(&block)
+            }
+            Self::Replay(rounds) => rounds.learn(asked, links).await,
+        }
+    }
+}
+
+impl ReplayRounds {
+    async fn learn(&mut self, asked: Learn, links: &LearnerLinks) -> Result<LearnReport, TrainerError> {
+        let Schedule { batch_size, gradient_steps, n_step, .. } = self.schedule;
+        let request =
+            |spent| Sample { batch: batch_size as usize, n_step: n_step as usize, gamma: f64::from(self.gamma), beta: asked.beta, spent };
+        let mut next = Some(links.sample.send(request(None)));
+        let mut losses: Vec<(&'static str, f64)> = Vec::new();
+        let mut reward_deviation = 1.0;
+        let mut spare: Option<Box<ReplayBatch>> = None;
+        for step in 1..=gradient_steps {
+            let Some(asked) = next.take() else { break };
+            let batch = asked.await.map_err(|error| no_answer("buffer", &error))??;
+            // The batch after this one is gathered while this one is learned from.
+            next = (step < gradient_steps).then(|| links.sample.send(request(spare.take())));
+            reward_deviation = 1.0 / f64::from(batch.reward_scale);
+            let update = self.learner.learn(&batch)?;
+            add(&mut losses, &update.losses);
+            if self.prioritised {
+                let update = UpdatePriorities { slot: batch.slot.clone(), stamp: batch.stamp.clone(), priority: update.priority.clone() };
+                ask("buffer", &links.update_priorities, update).await??;
+            }
+            spare = Some(batch);
+        }
+        losses.iter_mut().for_each(|(_, value)| *value /= f64::from(gradient_steps));
+        self.learner.close_round(asked.global_step - self.global_step);
+        self.global_step = asked.global_step;
+        Ok(LearnReport { losses, learning_rate: f64::NAN, reward_deviation, optimizer_steps: gradient_steps.into() })
+    }
+}
+
+fn add(sums: &mut Vec<(&'static str, f64)>, values: &[(&'static str, f64)]) {
+    if sums.is_empty() {
+        sums.extend_from_slice(values);
+        return;
+    }
+    sums.iter_mut().zip(values).for_each(|((_, sum), (_, value))| *sum += value);
 }
 
 impl Actor for LearnerActor {
@@ -66,32 +211,26 @@ impl Handler<Learn> for LearnerActor {
     type Result = ResponseActFuture<Self, Result<LearnReport, TrainerError>>;
 
     fn handle(&mut self, asked: Learn, _: &mut Context<Self>) -> Self::Result {
-        let expected = self.version();
-        let buffer = self.links.buffer.clone();
-        let rollout = async move {
-            if asked.policy_version != expected {
-                return Err(TrainerError::Setting {
-                    key: "policy_version",
-                    value: asked.policy_version.to_string(),
-                    expected: format!("{expected}, the version that the learner holds"),
-                });
-            }
-            ask("buffer", &buffer, TakeRollout { policy_version: grandmodel_buffers::PolicyVersion(asked.policy_version.0) })
-                .await?
-                .map_err(TrainerError::from)
+        // The core travels through the future and comes back with its answer, so no second round can begin meanwhile.
+        let (core, links, head) = (self.core.take(), self.links.clone(), self.head.clone());
+        let round = async move {
+            let Some(mut core) = core else {
+                let cause = "it is learning already".into();
+                return (None, Err(TrainerError::Actor { actor: "learner", cause }));
+            };
+            let learned = core.learn(asked, &links).await;
+            let published = match &learned {
+                Ok(_) => publish(&links, core.encoder(), Head { shape: head, parameters: core.head_parameters() }, core.version()).await,
+                Err(_) => Ok(()),
+            };
+            let (parameters, moments) = core.bytes();
+            let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::Parameters, bytes: parameters });
+            let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::OptimizerState, bytes: moments });
+            (Some(core), learned.and_then(|report| published.map(|()| report)))
         };
-        Box::pin(rollout.into_actor(self).then(|rollout, actor, _| {
-            let learned = rollout.and_then(|block| actor.learner.learn(&block));
-            let links = actor.links.clone();
-            let (net, version, bytes) = (actor.learner.net().clone(), actor.version(), actor.learner.bytes());
-            async move {
-                let report = learned?;
-                links.publish(&net, version).await?;
-                let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::Parameters, bytes: bytes.0 });
-                let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::OptimizerState, bytes: bytes.1 });
-                Ok(report)
-            }
-            .into_actor(actor)
+        Box::pin(round.into_actor(self).map(|(core, learned), actor, _| {
+            actor.core = core.or(actor.core.take());
+            learned
         }))
     }
 }
@@ -100,8 +239,10 @@ impl Handler<Publish> for LearnerActor {
     type Result = ResponseActFuture<Self, Result<(), TrainerError>>;
 
     fn handle(&mut self, _: Publish, _: &mut Context<Self>) -> Self::Result {
-        let (links, net, version) = (self.links.clone(), self.learner.net().clone(), self.version());
-        Box::pin(async move { links.publish(&net, version).await }.into_actor(self))
+        let core = self.core();
+        let head = Head { shape: self.head.clone(), parameters: core.head_parameters() };
+        let (links, encoder, version) = (self.links.clone(), core.encoder(), core.version());
+        Box::pin(async move { publish(&links, encoder, head, version).await }.into_actor(self))
     }
 }
 
@@ -109,9 +250,14 @@ impl Handler<PublishParameters> for LearnerActor {
     type Result = ResponseActFuture<Self, Result<(), TrainerError>>;
 
     fn handle(&mut self, asked: PublishParameters, _: &mut Context<Self>) -> Self::Result {
-        let net = parameters::from_flat(self.learner.net().clone(), &asked.parameters);
-        let (links, version) = (self.links.clone(), self.version());
-        Box::pin(async move { links.publish(&net?, version).await }.into_actor(self))
+        let core = self.core();
+        let parts = split(core.encoder(), &self.head, &asked.parameters);
+        let (links, version) = (self.links.clone(), core.version());
+        let publishing = async move {
+            let (encoder, head) = parts?;
+            publish(&links, encoder, head, version).await
+        };
+        Box::pin(publishing.into_actor(self))
     }
 }
 
@@ -119,7 +265,7 @@ impl Handler<TakeSnapshot> for LearnerActor {
     type Result = LearnerSnapshotReply;
 
     fn handle(&mut self, _: TakeSnapshot, _: &mut Context<Self>) -> Self::Result {
-        LearnerSnapshotReply(Box::new(self.learner.snapshot()))
+        LearnerSnapshotReply(Box::new(self.core().snapshot()))
     }
 }
 
@@ -127,7 +273,7 @@ impl Handler<RestoreSnapshot> for LearnerActor {
     type Result = Result<(), TrainerError>;
 
     fn handle(&mut self, asked: RestoreSnapshot, _: &mut Context<Self>) -> Self::Result {
-        self.learner.restore(*asked.0)
+        self.core_mut().restore(*asked.0)
     }
 }
 
@@ -139,23 +285,58 @@ impl Handler<RewireInstalls> for LearnerActor {
     }
 }
 
+/// Flat acting parameters as an encoder, where `template` is one, and a head.
+///
+/// # Errors
+/// [`TrainerError::Setting`] for a wrong number of parameters.
+pub fn split(
+    template: Option<MarketEncoder<Infer>>,
+    shape: &HeadShape,
+    acting: &[f32],
+) -> Result<(Option<MarketEncoder<Infer>>, Head), TrainerError> {
+    let of_encoder = template.as_ref().map_or(0, parameters::num_parameters);
+    let expected = of_encoder + shape.num_parameters();
+    if acting.len() != expected {
+        return Err(another_network(acting.len(), expected));
+    }
+    let encoder = template.map(|template| parameters::from_flat(template, &acting[..of_encoder])).transpose()?;
+    Ok((encoder, Head { shape: shape.clone(), parameters: acting[of_encoder..].into() }))
+}
+
 /// The barrier: weights are put where everyone reads them, then each is told and answers.
 ///
 /// # Errors
 /// [`TrainerError::Actor`] for one that does not answer.
 pub async fn publish(
+    links: &LearnerLinks,
+    encoder: Option<MarketEncoder<Infer>>,
+    head: Head,
+    policy_version: PolicyVersion,
+) -> Result<(), TrainerError> {
+    publish_to(&links.published, &links.embedders, &links.agents, encoder, head, policy_version).await
+}
+
+/// As [`publish`], where there is no learner.
+///
+/// # Errors
+/// As [`publish`].
+pub async fn publish_to(
     published: &Published,
     embedders: &[Recipient<InstallWeights>],
     agents: &[Recipient<InstallPolicy>],
-    net: &AgentNet<Infer>,
+    encoder: Option<MarketEncoder<Infer>>,
+    head: Head,
     policy_version: PolicyVersion,
 ) -> Result<(), TrainerError> {
-    published.publish(policy_version, &net.embedders);
-    for embedder in embedders {
-        ask("embedder", embedder, InstallWeights { policy_version }).await??;
+    if let Some(encoder) = &encoder {
+        published.publish(policy_version, &encoder.embedders);
+        for embedder in embedders {
+            ask("embedder", embedder, InstallWeights { policy_version }).await??;
+        }
     }
+    let mixer = encoder.map(|encoder| encoder.mixer);
     for agent in agents {
-        ask("agent", agent, InstallPolicy { policy_version, policy: net.policy.clone() }).await?;
+        ask("agent", agent, InstallPolicy { policy_version, mixer: mixer.clone(), head: head.clone() }).await?;
     }
     Ok(())
 }
@@ -165,5 +346,9 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    recipient.send(message).await.map_err(|e| TrainerError::Actor { actor, cause: e.to_string() })
+    recipient.send(message).await.map_err(|error| no_answer(actor, &error))
+}
+
+fn no_answer(actor: &'static str, error: &actix::MailboxError) -> TrainerError {
+    TrainerError::Actor { actor, cause: error.to_string() }
 }

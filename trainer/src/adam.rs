@@ -1,12 +1,13 @@
 //! Adam on flat parameters with a true global-norm clip: one pass over four arrays. The state is two plain vectors in module order, so
 //! a checkpoint holds exactly what the next step reads.
 
+use grandmodel_embedders::simd_fn;
 use serde::{Deserialize, Serialize};
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
-/// CleanRL's value; PyTorch's default of 1e-8 makes early steps of small gradients large.
-const EPS: f32 = 1e-5;
+/// Sums that run side by side in a norm: as many as the widest registers hold, so that the order of additions is fixed.
+const LANES: usize = 8;
 
 /// First and second moments of every parameter.
 ///
@@ -28,27 +29,63 @@ impl Adam {
         Self { step: 0, first_moment: vec![0.0; num_parameters], second_moment: vec![0.0; num_parameters] }
     }
 
-    /// One step; returns the gradient's norm before clipping.
+    /// One step; returns the gradient's norm before clipping. A norm that is not finite changes nothing: the caller refuses it.
     ///
-    /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`, `p -= lr m^ / (sqrt(v^) + eps)` with bias-corrected `m^`, `v^`.
-    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64, max_grad_norm: f32) -> f64 {
+    /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`, `p -= lr m^ / (sqrt(v^) + eps)` with bias-corrected `m^`, `v^`. `max_grad_norm` infinity: no
+    /// clip.
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64, eps: f32, max_grad_norm: f32) -> f64 {
         assert_eq!(parameters.len(), gradient.len(), "Invariant: one gradient a parameter");
-        let norm = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt();
+        let norm = global_norm(gradient);
+        if !norm.is_finite() {
+            return norm;
+        }
         let scale = (f64::from(max_grad_norm) / (norm + 1e-6)).min(1.0) as f32;
         self.step += 1;
         let steps = self.step.min(i32::MAX as u64) as i32;
-        let correct_1 = (1.0 - f64::from(BETA_1).powi(steps)) as f32;
-        let correct_2 = (1.0 - f64::from(BETA_2).powi(steps)) as f32;
-        let rate = learning_rate as f32;
-        let moments = self.first_moment.iter_mut().zip(&mut self.second_moment);
-        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(moments) {
-            let g = g * scale;
-            *m = BETA_1 * *m + (1.0 - BETA_1) * g;
-            *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
-            *p -= rate * (*m / correct_1) / ((*v / correct_2).sqrt() + EPS);
-        }
+        let correct_1 = 1.0 - f64::from(BETA_1).powi(steps);
+        let correct_2 = 1.0 - f64::from(BETA_2).powi(steps);
+        let factors = [scale, (learning_rate / correct_1) as f32, (1.0 / correct_2.sqrt()) as f32, eps];
+        descend(parameters, gradient, &mut self.first_moment, &mut self.second_moment, factors);
         norm
     }
+}
+
+/// Euclidean norm of all gradients together.
+pub fn global_norm(gradient: &[f32]) -> f64 {
+    let mut sums = [0.0; LANES];
+    add_squares(&mut sums, gradient);
+    sums.iter().sum::<f64>().sqrt()
+}
+
+simd_fn! {
+    /// Every [`LANES`]-th square into one sum.
+    pub fn add_squares(sums: &mut [f64; LANES], gradient: &[f32]) {
+        let (whole, rest) = gradient.as_chunks::<LANES>();
+        for chunk in whole {
+            chunk.iter().zip(sums.iter_mut()).for_each(|(g, sum)| *sum += f64::from(*g) * f64::from(*g));
+        }
+        rest.iter().zip(sums).for_each(|(g, sum)| *sum += f64::from(*g) * f64::from(*g));
+    }
+}
+
+simd_fn! {
+    /// The pass over all parameters; no product is fused, so every instruction set gives the same bits.
+    pub fn descend(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], factors: [f32; 4]) {
+        let [scale, rate, root_correction, eps] = factors;
+        for ((p, g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v.iter_mut())) {
+            let g = g * scale;
+            *m = normal(BETA_1 * *m + (1.0 - BETA_1) * g);
+            *v = normal(BETA_2 * *v + (1.0 - BETA_2) * g * g);
+            *p -= rate * *m / (v.sqrt() * root_correction + eps);
+        }
+    }
+}
+
+/// 0 for what is too small to move a parameter: moments of units that are off decay to subnormal numbers and stay there, and arithmetic with
+/// these is many times slower.
+#[inline(always)]
+fn normal(x: f32) -> f32 {
+    if x.abs() < 1e-35 { 0.0 } else { x }
 }
 
 /// Adds equally long arrays pair by pair in a fixed binary tree, holding one partial sum a level: the bits depend on the order of the
@@ -93,13 +130,35 @@ mod tests {
         let mut adam = Adam::new(2);
         let mut parameters = [1.0, 1.0];
         // norm 5, clipped to 0.5: g = [0.3, 0.4]; m^ = g, v^ = g^2, so each moves by lr g / (|g| + 1e-5)
-        let norm = adam.step(&mut parameters, &[3.0, 4.0], 0.1, 0.5);
+        let norm = adam.step(&mut parameters, &[3.0, 4.0], 0.1, 1e-5, 0.5);
         assert_eq!(5.0, norm);
         for (p, g) in parameters.iter().zip([0.3f32, 0.4]) {
             assert!((p - (1.0 - 0.1 * g / (g + 1e-5))).abs() < 1e-6, "{p}");
         }
         assert!((adam.first_moment[0] - 0.03).abs() < 1e-6);
         assert!((adam.second_moment[1] - 0.001 * 0.16).abs() < 1e-8);
+    }
+
+    #[test]
+    fn without_a_clip_the_gradient_stays_and_one_that_is_not_finite_changes_nothing() {
+        let (mut adam, mut parameters) = (Adam::new(1), [1.0]);
+        adam.step(&mut parameters, &[30.0], 0.1, 1e-8, f32::INFINITY);
+        assert!((adam.first_moment[0] - 3.0).abs() < 1e-6 && (parameters[0] - 0.9).abs() < 1e-6);
+        let before = (adam.clone(), parameters);
+        assert!(adam.step(&mut parameters, &[f32::NAN], 0.1, 1e-8, f32::INFINITY).is_nan());
+        assert_eq!(before, (adam, parameters));
+    }
+
+    #[test]
+    fn moments_of_a_unit_that_is_off_end_at_zero() {
+        let (mut adam, mut parameters) = (Adam::new(1), [1.0]);
+        adam.step(&mut parameters, &[1.0], 0.1, 1e-8, f32::INFINITY);
+        // 0.1 * 0.9^n < 1e-35 from n = 743 on.
+        for _ in 0..750 {
+            adam.step(&mut parameters, &[0.0], 0.1, 1e-8, f32::INFINITY);
+        }
+        assert_eq!(0.0, adam.first_moment[0]);
+        assert!(adam.second_moment[0] > 0.0);
     }
 
     #[test]

@@ -1,163 +1,170 @@
 //! Settings of learning, in CleanRL's spelling. Derived values are methods; `validate` says what a bad value would do.
 
+mod ppo;
+mod qrdqn;
+mod sac;
+mod schedule;
+
+use grandmodel_agents::{heads::Mode, space::ActionSpace};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainerError;
 
-/// Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347), with the defaults of the market configurations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PpoConfig {
-    /// Steps of all lanes together over the whole run.
-    pub total_timesteps: u64,
-    /// Lanes that act side by side.
-    pub num_envs: u32,
-    /// Steps of each lane in one rollout.
-    pub num_steps: u32,
-    /// Passes over a rollout.
-    pub update_epochs: u32,
-    /// Optimiser steps of one pass; the effective batch is `num_envs * num_steps / num_minibatches`.
-    pub num_minibatches: u32,
-    /// Adam's step size at the start.
-    pub learning_rate: f64,
-    /// Lower it linearly to 0 over the run.
-    pub anneal_lr: bool,
-    /// Discount of one bar.
-    pub gamma: f32,
-    /// Generalised advantage estimation's lambda.
-    pub gae_lambda: f32,
-    /// Clip of the probability ratio.
-    pub clip_coef: f32,
-    /// Clip the value's change as the ratio's.
-    pub clip_vloss: bool,
-    /// Normalise advantages over each effective batch.
-    pub norm_adv: bool,
-    /// Weight of the entropy bonus.
-    pub ent_coef: f32,
-    /// Weight of the value loss.
-    pub vf_coef: f32,
-    /// Weight of the embedders' auxiliary likelihood; 0 turns it off.
-    pub aux_coef: f32,
-    /// Global norm to which gradients are clipped.
-    pub max_grad_norm: f32,
-    /// End a rollout's passes when the approximate KL divergence exceeds this; absent means never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_kl: Option<f32>,
-    /// Bound on scaled rewards.
-    pub reward_clip: f32,
-    /// Samples whose gradient is computed in one piece. Part of the result's bits, unlike the micro-batch.
-    pub grad_block: u32,
+pub use ppo::{MAX_ROLLOUT, PpoConfig};
+pub use qrdqn::QrdqnConfig;
+pub use sac::SacConfig;
+pub use schedule::Schedule;
+
+/// Which algorithm, with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Algorithm {
+    /// On-policy.
+    Ppo(PpoConfig),
+    /// From replay; discrete actions.
+    Qrdqn(QrdqnConfig),
+    /// From replay.
+    Sac(SacConfig),
 }
 
-impl Default for PpoConfig {
-    fn default() -> Self {
-        Self {
-            total_timesteps: 200_000,
-            num_envs: 64,
-            num_steps: 32,
-            update_epochs: 4,
-            num_minibatches: 16,
-            learning_rate: 3e-4,
-            anneal_lr: true,
-            gamma: 0.95,
-            gae_lambda: 0.9,
-            clip_coef: 0.2,
-            clip_vloss: false,
-            norm_adv: true,
-            ent_coef: 0.01,
-            vf_coef: 0.5,
-            aux_coef: 0.1,
-            max_grad_norm: 0.5,
-            target_kl: None,
-            reward_clip: 10.0,
-            grad_block: 64,
+impl Algorithm {
+    /// Its name as a table of the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ppo(_) => "ppo",
+            Self::Qrdqn(_) => "qrdqn",
+            Self::Sac(_) => "sac",
         }
     }
-}
 
-impl PpoConfig {
-    /// Transitions of one rollout.
-    pub fn batch_size(&self) -> u64 {
-        u64::from(self.num_envs) * u64::from(self.num_steps)
+    /// When it acts and learns, of those that learn from replay.
+    pub fn schedule(&self) -> Option<Schedule> {
+        match self {
+            Self::Ppo(_) => None,
+            Self::Qrdqn(config) => Some(config.schedule()),
+            Self::Sac(config) => Some(config.schedule()),
+        }
+    }
+
+    /// Steps of all lanes over the whole run.
+    pub fn total_timesteps(&self) -> u64 {
+        match self {
+            Self::Ppo(config) => config.total_timesteps,
+            Self::Qrdqn(config) => config.total_timesteps,
+            Self::Sac(config) => config.total_timesteps,
+        }
+    }
+
+    /// Lanes that act side by side.
+    pub fn num_envs(&self) -> u32 {
+        match self {
+            Self::Ppo(config) => config.num_envs,
+            Self::Qrdqn(config) => config.num_envs,
+            Self::Sac(config) => config.num_envs,
+        }
+    }
+
+    /// Steps of each lane between two rounds of learning.
+    pub fn num_steps(&self) -> u32 {
+        match self {
+            Self::Ppo(config) => config.num_steps,
+            Self::Qrdqn(_) | Self::Sac(_) => self.schedule().map_or(1, |schedule| schedule.num_steps()),
+        }
+    }
+
+    /// Steps of all lanes between two rounds of learning.
+    pub fn steps_per_round(&self) -> u64 {
+        u64::from(self.num_envs()) * u64::from(self.num_steps())
+    }
+
+    /// Rounds of the whole run; the last one completes `total_timesteps`.
+    pub fn num_rounds(&self) -> u64 {
+        self.total_timesteps().div_ceil(self.steps_per_round().max(1))
+    }
+
+    /// Discount of one step.
+    pub fn gamma(&self) -> f32 {
+        match self {
+            Self::Ppo(config) => config.gamma,
+            Self::Qrdqn(config) => config.gamma,
+            Self::Sac(config) => config.gamma,
+        }
+    }
+
+    /// Adam's step size of the market's encoder.
+    pub fn encoder_learning_rate(&self) -> f64 {
+        match self {
+            Self::Ppo(config) => config.learning_rate,
+            Self::Qrdqn(config) => config.learning_rate,
+            Self::Sac(config) => config.q_lr,
+        }
     }
 
     /// Samples of one optimiser step.
     pub fn effective_batch(&self) -> usize {
-        (self.batch_size() / u64::from(self.num_minibatches.max(1))) as usize
+        match self {
+            Self::Ppo(config) => config.effective_batch(),
+            Self::Qrdqn(config) => config.batch_size as usize,
+            Self::Sac(config) => config.batch_size as usize,
+        }
     }
 
-    /// Rollouts of the whole run; the last one completes `total_timesteps`.
-    pub fn num_updates(&self) -> u64 {
-        self.total_timesteps.div_ceil(self.batch_size().max(1))
+    /// Whether learning follows a collection that ends after `global_step` steps.
+    pub fn learns_at(&self, global_step: u64) -> bool {
+        self.schedule().is_none_or(|schedule| schedule.learns_at(global_step))
     }
 
-    /// Checks every field.
+    /// How the policy is followed in a collection that begins after `global_step` steps.
+    pub fn mode(&self, global_step: u64) -> Mode {
+        match self {
+            Self::Ppo(_) => Mode::Sample,
+            Self::Qrdqn(config) if global_step < config.learning_starts => Mode::Uniform,
+            Self::Qrdqn(config) => Mode::Epsilon(config.epsilon(global_step)),
+            Self::Sac(config) if global_step < config.learning_starts => Mode::Uniform,
+            Self::Sac(_) => Mode::Sample,
+        }
+    }
+
+    /// Checks every field against the actions, the hidden layers and the encoder that it will meet.
     ///
     /// # Errors
     /// The first field that cannot work, with its value and what was expected.
-    pub fn validate(&self) -> Result<(), TrainerError> {
+    pub fn validate(&self, space: ActionSpace, hidden: &[usize], lstm: bool, encoder: bool) -> Result<(), TrainerError> {
         let refuse =
             |key: &'static str, value: String, expected: &str| Err(TrainerError::Setting { key, value, expected: expected.into() });
-        for (key, value) in [
-            ("ppo.num_envs", self.num_envs),
-            ("ppo.num_steps", self.num_steps),
-            ("ppo.update_epochs", self.update_epochs),
-            ("ppo.num_minibatches", self.num_minibatches),
-            ("ppo.grad_block", self.grad_block),
-        ] {
-            if value == 0 {
-                return refuse(key, "0".into(), "at least 1");
+        match self {
+            Self::Ppo(config) => {
+                if lstm && !config.num_envs.is_multiple_of(config.num_minibatches) {
+                    let expected = "a divisor of ppo.num_envs with model.lstm: a mini-batch is whole lanes, or states would be torn";
+                    return refuse("ppo.num_minibatches", config.num_minibatches.to_string(), expected);
+                }
+                config.validate(encoder)
             }
-        }
-        if self.total_timesteps == 0 {
-            return refuse("ppo.total_timesteps", "0".into(), "at least 1 step");
-        }
-        if self.batch_size() > MAX_ROLLOUT {
-            return refuse(
-                "ppo.num_envs * ppo.num_steps",
-                self.batch_size().to_string(),
-                &format!("at most {MAX_ROLLOUT} transitions a rollout"),
-            );
-        }
-        if !self.batch_size().is_multiple_of(u64::from(self.num_minibatches)) {
-            let expected = format!("a divisor of num_envs * num_steps = {}: every optimiser step takes as many samples", self.batch_size());
-            return refuse("ppo.num_minibatches", self.num_minibatches.to_string(), &expected);
-        }
-        if !self.effective_batch().is_multiple_of(self.grad_block as usize) {
-            let expected = format!("a divisor of the effective batch, {}", self.effective_batch());
-            return refuse("ppo.grad_block", self.grad_block.to_string(), &expected);
-        }
-        for (key, value, low, high) in [
-            ("ppo.gamma", self.gamma, 0.0, 1.0),
-            ("ppo.gae_lambda", self.gae_lambda, 0.0, 1.0),
-            ("ppo.clip_coef", self.clip_coef, 1e-6, 1.0),
-            ("ppo.ent_coef", self.ent_coef, 0.0, 10.0),
-            ("ppo.vf_coef", self.vf_coef, 0.0, 100.0),
-            ("ppo.aux_coef", self.aux_coef, 0.0, 100.0),
-            ("ppo.max_grad_norm", self.max_grad_norm, 1e-6, 1e6),
-            ("ppo.reward_clip", self.reward_clip, 1e-3, 1e6),
-            ("ppo.target_kl", self.target_kl.unwrap_or(0.01), 1e-6, 10.0),
-            ("ppo.learning_rate", self.learning_rate as f32, 1e-9, 1.0),
-        ] {
-            if !(low..=high).contains(&value) {
-                return refuse(key, value.to_string(), &format!("a number from {low} to {high}"));
+            Self::Qrdqn(_) | Self::Sac(_) if lstm => {
+                refuse("model.lstm", "set".into(), "none: only PPO carries a state across rollouts; replayed samples have none")
             }
+            Self::Qrdqn(config) => match space {
+                ActionSpace::Discrete { .. } => config.validate(),
+                ActionSpace::Box { .. } => refuse("qrdqn", "continuous actions".into(), "discrete actions; [sac] and [ppo] take both"),
+            },
+            Self::Sac(config) => config.validate(space, hidden),
         }
-        Ok(())
     }
 }
-
-/// Most transitions of one rollout.
-pub const MAX_ROLLOUT: u64 = 1 << 22;
 
 /// How often the run looks at itself and saves itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Rollouts between two evaluations on the validation part; 0 means only at the end.
-    pub eval_every: u32,
-    /// Rollouts between two checkpoints; one is always written at the end.
-    pub checkpoint_every: u32,
+    /// Steps of all lanes between two evaluations (on a market on the validation part); 0 means only at the end.
+    pub eval_every: u64,
+    /// Episodes of one evaluation of a control task.
+    pub eval_episodes: u32,
+    /// Steps of all lanes between two checkpoints; one is always written at the end.
+    pub checkpoint_every: u64,
+    /// Steps of all lanes between two lines of metrics.
+    pub log_every: u64,
+    /// Write the replay into checkpoints: with it a resumed run goes on bit for bit, without it the replay fills anew.
+    pub checkpoint_replay: bool,
     /// Checkpoints kept.
     pub keep_checkpoints: u32,
     /// Worker threads; 0 takes every core. The result does not depend on it.
@@ -166,7 +173,15 @@ pub struct TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { eval_every: 20, checkpoint_every: 20, keep_checkpoints: 3, threads: 0 }
+        Self {
+            eval_every: 40_960,
+            eval_episodes: 100,
+            checkpoint_every: 40_960,
+            log_every: 1_000,
+            checkpoint_replay: true,
+            keep_checkpoints: 3,
+            threads: 0,
+        }
     }
 }
 
@@ -183,6 +198,13 @@ impl TrainConfig {
                 expected: "at least 1: a run without a checkpoint cannot resume".into(),
             });
         }
+        if !(1..=MAX_EVAL_EPISODES).contains(&self.eval_episodes) {
+            return Err(TrainerError::Setting {
+                key: "train.eval_episodes",
+                value: self.eval_episodes.to_string(),
+                expected: format!("from 1 to {MAX_EVAL_EPISODES}"),
+            });
+        }
         if self.threads > MAX_THREADS {
             return Err(TrainerError::Setting {
                 key: "train.threads",
@@ -196,3 +218,5 @@ impl TrainConfig {
 
 /// Most worker threads.
 pub const MAX_THREADS: u32 = 1024;
+/// Most episodes of one evaluation: they run side by side.
+pub const MAX_EVAL_EPISODES: u32 = 1024;

@@ -53,35 +53,35 @@ pub fn normalize(values: &mut [f32]) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use grandmodel_buffers::PolicyVersion;
+    use crate::golden;
 
-    pub(crate) fn block(
+    fn block(
         num_steps: u32,
         num_envs: u32,
         value: Vec<f32>,
-        ends: Vec<u8>,
+        flags: Vec<u8>,
         bootstrap: Vec<(u32, f32)>,
-        last: Vec<f32>,
+        last_value: Vec<f32>,
     ) -> TransitionBlock {
-        let n = (num_steps * num_envs) as usize;
-        TransitionBlock {
-            policy_version: PolicyVersion(0),
-            num_steps,
-            num_envs,
-            account_width: 0,
-            table: vec![0; n],
-            row: vec![0; n],
-            account: vec![],
-            action: vec![0.0; n],
-            log_prob: vec![-1.0; n],
-            value,
-            reward: vec![0.0; n],
-            flags: ends,
-            bootstrap,
-            last_value: last,
-        }
+        TransitionBlock { num_steps, num_envs, value, flags, bootstrap, last_value, ..TransitionBlock::default() }
+    }
+
+    #[test]
+    fn estimates_are_those_of_stable_baselines3() {
+        // 16 steps of 4 lanes: one terminates and one is truncated in the last step, one goes on, one has episodes of one step.
+        let file = golden::read("gae");
+        let column = |name: &str| golden::floats(&file[name]);
+        let (terminated, truncated, after) = (column("terminated"), column("truncated"), column("terminal_value"));
+        let flag = |(terminated, truncated): (&f32, &f32)| *terminated as u8 * flags::TERMINATED + *truncated as u8 * flags::TRUNCATED;
+        let ends = terminated.iter().zip(&truncated).map(flag).collect();
+        let cut = (0..truncated.len()).filter(|i| truncated[*i] == 1.0).map(|i| (i as u32, after[i])).collect();
+        let block = block(16, 4, column("value"), ends, cut, column("last_value"));
+        let number = |key: &str| golden::number(&file["settings"][key]);
+        let (advantages, returns) = advantages(&block, &column("reward"), number("gamma"), number("gae_lambda"));
+        golden::assert_close("advantage", &advantages, &column("advantage"), 1e-6);
+        golden::assert_close("return", &returns, &column("return"), 1e-6);
     }
 
     #[test]

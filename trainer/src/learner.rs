@@ -1,91 +1,54 @@
-//! The pure core of learning: a rollout in; new weights and the numbers of one update out. It owns parameters, optimiser state, reward
-//! scaling and its random stream; it knows no actor, no file and no clock.
+//! The pure core of on-policy learning: a rollout in; new weights and the numbers of one update out. It owns parameters, optimiser state and its random
+//! stream; it knows no actor, no file and no clock.
 
-use grandmodel_agents::policy::AgentNet;
+use std::borrow::Cow;
+
+use grandmodel_agents::heads::ActorCritic;
 use grandmodel_buffers::TransitionBlock;
-use grandmodel_embedders::{
-    device::{Device, Infer},
-    parameters,
-};
-use grandmodel_market::TableSpan;
 use grandmodel_memory::BatchPlan;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     TrainerError,
     adam::{Adam, TreeSum},
-    batch::{GradBatch, LearningSet},
     config::PpoConfig,
+    encoder::EncoderLearner,
     gae,
-    labels::SpanLabels,
-    ppo::{BlockGradient, LossSums, block_gradient},
-    scaling::RewardScaler,
+    ppo::{LearningSet, LossSums, PpoScratch, head_gradient},
+    snapshot::{LearnerState, Snapshot, another_network},
 };
 
-/// Parameters, optimiser and everything else that an update changes.
+/// CleanRL's value; PyTorch's default of 1e-8 makes early steps of small gradients large.
+const ADAM_EPS: f32 = 1e-5;
+/// Name of the optimiser in a snapshot.
+const ADAM: &str = "adam";
+
+/// Parameters, optimiser and everything else that an update changes. The encoder's parameters come first, then the head's.
 pub struct Learner {
-    net: AgentNet<Infer>,
+    encoder: Option<EncoderLearner>,
+    head: ActorCritic,
     parameters: Vec<f32>,
     adam: Adam,
     state: LearnerState,
     rng: ChaCha8Rng,
     ppo: PpoConfig,
     plan: BatchPlan,
-    device: Device,
-    spans: Vec<TableSpan>,
-    labels: Vec<SpanLabels>,
+    scratch: PpoScratch,
+    /// Of the last effective batch.
+    gradient: Vec<f32>,
+    /// `[T, N]` advantages of the last effective batch, normalised over it.
+    advantages: Vec<f32>,
 }
 
-/// The small part of the state; parameters and moments are arrays beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LearnerState {
-    /// Rollouts learned from; the policy version of the current weights.
-    pub update: u64,
-    /// Steps of all lanes so far.
-    pub global_step: u64,
-    /// Reward scaling.
-    pub scaler: RewardScaler,
-    /// Seed of the shuffles.
-    pub seed: u64,
-    /// Words drawn from that stream so far.
-    pub rng_words: u128,
-}
-
-/// Arrays and state for a checkpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LearnerSnapshot {
-    /// All parameters in module order.
-    pub parameters: Vec<f32>,
-    /// Adam's moments.
-    pub adam: Adam,
-    /// The rest.
-    pub state: LearnerState,
-}
-
-/// One update in numbers; the names are CleanRL's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// One round of learning in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LearnReport {
-    /// Clipped surrogate.
-    pub policy_loss: f64,
-    /// Half squared error of the value.
-    pub value_loss: f64,
-    /// Entropy in nats.
-    pub entropy: f64,
-    /// Auxiliary negative log-likelihood.
-    pub aux_loss: f64,
-    /// Estimate of the KL divergence from the policy that acted, over the last pass.
-    pub approx_kl: f64,
-    /// Share of clipped ratios.
-    pub clipfrac: f64,
-    /// `1 - Var(R - V) / Var(R)`.
-    pub explained_variance: f64,
-    /// Gradient norm before clipping, mean over optimiser steps.
-    pub grad_norm: f64,
+    /// Metrics below `losses/`, in CleanRL's spelling.
+    pub losses: Vec<(&'static str, f64)>,
     /// Step size used.
     pub learning_rate: f64,
     /// Deviation by which rewards were divided.
@@ -95,22 +58,23 @@ pub struct LearnReport {
 }
 
 impl Learner {
-    /// A learner of a network over the training spans. `plan` says how many blocks are alive at once, not what they compute.
-    pub fn new(net: AgentNet<Infer>, ppo: PpoConfig, plan: BatchPlan, spans: Vec<TableSpan>, device: Device, seed: u64) -> Self {
-        let parameters = parameters::to_flat(&net);
-        let labels = spans.iter().map(SpanLabels::of).collect();
-        let state = LearnerState { update: 0, global_step: 0, scaler: RewardScaler::new(ppo.num_envs as usize), seed, rng_words: 0 };
+    /// A learner of a head, and on the market of the encoder before it. `plan` says how many blocks are alive at once, not what they compute.
+    pub fn new(encoder: Option<EncoderLearner>, head: ActorCritic, weights: &[f32], ppo: PpoConfig, plan: BatchPlan, seed: u64) -> Self {
+        let mut parameters = encoder.as_ref().map(EncoderLearner::parameters).unwrap_or_default();
+        parameters.extend_from_slice(weights);
+        let state = LearnerState { seed, ..LearnerState::default() };
         Self {
             adam: Adam::new(parameters.len()),
-            net,
+            encoder,
+            head,
             parameters,
             state,
             rng: ChaCha8Rng::seed_from_u64(seed),
             ppo,
             plan,
-            device,
-            spans,
-            labels,
+            scratch: PpoScratch::default(),
+            gradient: Vec::new(),
+            advantages: Vec::new(),
         }
     }
 
@@ -119,35 +83,38 @@ impl Learner {
     /// # Errors
     /// [`TrainerError::Diverged`] when a gradient or a loss is not finite; the weights of the last good step stay.
     pub fn learn(&mut self, block: &TransitionBlock) -> Result<LearnReport, TrainerError> {
-        let rewards = self.state.scaler.scale(block, self.ppo.gamma, self.ppo.reward_clip);
+        let scale = |reward: &f32| (reward * block.reward_scale).clamp(-self.ppo.reward_clip, self.ppo.reward_clip);
+        let rewards: Vec<f32> = block.reward.iter().map(scale).collect();
         let (advantages, returns) = gae::advantages(block, &rewards, self.ppo.gamma, self.ppo.gae_lambda);
-        let spans = std::mem::take(&mut self.spans);
-        let labels = std::mem::take(&mut self.labels);
-        let set = LearningSet { block, spans: &spans, labels: &labels, advantages: &advantages, returns: &returns };
-        let outcome = self.epochs(&set);
-        (self.spans, self.labels) = (spans, labels);
-        let mut report = outcome?;
-        report.explained_variance = explained_variance(&block.value, &returns);
-        report.reward_deviation = self.state.scaler.deviation();
+        self.advantages.clone_from(&advantages);
+        let mut report = self.epochs(&LearningSet { block, advantages: &advantages, returns: &returns })?;
+        report.losses.push(("explained_variance", explained_variance(&block.value, &returns)));
+        report.reward_deviation = 1.0 / f64::from(block.reward_scale);
         self.state.update += 1;
         self.state.global_step += block.num_transitions() as u64;
         Ok(report)
     }
 
     fn epochs(&mut self, set: &LearningSet<'_>) -> Result<LearnReport, TrainerError> {
-        let learning_rate = self.learning_rate();
-        let mut order: Vec<u32> = (0..set.block.num_transitions() as u32).collect();
+        let learning_rate = self.ppo.learning_rate * if self.ppo.anneal_lr { self.left() } else { 1.0 };
+        let clip_coef = self.ppo.clip_coef * if self.ppo.anneal_clip_coef { self.left() as f32 } else { 1.0 };
+        let units = Units::of(set.block);
+        let mut order: Vec<u32> = (0..units.count).collect();
+        let per_minibatch = (order.len() / self.ppo.num_minibatches as usize).max(1);
         let (mut all, mut last) = (LossSums::default(), LossSums::default());
         let (mut norms, mut steps) = (0.0, 0);
         for _ in 0..self.ppo.update_epochs {
             shuffle(&mut order, &mut self.rng);
             last = LossSums::default();
-            for minibatch in order.chunks_exact(self.ppo.effective_batch()) {
-                let (gradient, sums) = self.gradient(set, minibatch);
+            for minibatch in order.chunks_exact(per_minibatch) {
+                let sums = self.gradient(set, &units, minibatch, clip_coef)?;
                 self.check("the loss", sums.policy + sums.value + sums.entropy + sums.aux)?;
-                self.check("a gradient", gradient.iter().map(|g| f64::from(*g)).sum())?;
-                norms += self.adam.step(&mut self.parameters, &gradient, learning_rate, self.ppo.max_grad_norm);
-                self.net = parameters::from_flat(self.net.clone(), &self.parameters)?;
+                let norm = self.adam.step(&mut self.parameters, &self.gradient, learning_rate, ADAM_EPS, self.ppo.max_grad_norm);
+                self.check("a gradient", norm)?;
+                norms += norm;
+                if let Some(encoder) = &mut self.encoder {
+                    encoder.install(&self.parameters[..encoder.num_parameters()])?;
+                }
                 last.add(&sums);
                 steps += 1;
             }
@@ -156,42 +123,64 @@ impl Learner {
                 break;
             }
         }
-        Ok(LearnReport {
-            policy_loss: all.policy / all.count,
-            value_loss: all.value / all.count,
-            entropy: all.entropy / all.count,
-            aux_loss: all.aux / all.count,
-            approx_kl: last.approx_kl / last.count,
-            clipfrac: all.clipped / all.count,
-            grad_norm: norms / steps as f64,
-            learning_rate,
-            optimizer_steps: steps,
-            ..LearnReport::default()
-        })
+        let losses = vec![
+            ("policy_loss", all.policy / all.count),
+            ("value_loss", all.value / all.count),
+            ("entropy", all.entropy / all.count),
+            ("aux_loss", all.aux / all.count),
+            ("approx_kl", last.approx_kl / last.count),
+            ("clipfrac", all.clipped / all.count),
+            ("grad_norm", norms / steps as f64),
+        ];
+        Ok(LearnReport { losses, learning_rate, reward_deviation: 1.0, optimizer_steps: steps })
     }
 
-    /// Gradient of one effective batch: fixed blocks, at most a micro-batch of them alive at once, added in one fixed tree.
-    fn gradient(&self, set: &LearningSet<'_>, minibatch: &[u32]) -> (Vec<f32>, LossSums) {
-        let mut advantages: Vec<f32> = minibatch.iter().map(|i| set.advantages[*i as usize]).collect();
+    /// Gradient of one effective batch into `self.gradient`. Without an encoder it is one block; with one, fixed blocks of which at most a micro-batch is
+    /// alive at once, added in one fixed tree.
+    fn gradient(&mut self, set: &LearningSet<'_>, units: &Units, minibatch: &[u32], clip_coef: f32) -> Result<LossSums, TrainerError> {
+        let effective_batch = minibatch.len() * units.len;
         if self.ppo.norm_adv {
+            let indices = units.samples(minibatch);
+            let mut advantages: Vec<f32> = indices.iter().map(|i| set.advantages[*i as usize]).collect();
             gae::normalize(&mut advantages);
+            indices.iter().zip(advantages).for_each(|(i, advantage)| self.advantages[*i as usize] = advantage);
         }
-        let block_len = self.ppo.grad_block as usize;
-        let one = |(indices, advantages): (&[u32], &[f32])| {
-            let batch = GradBatch::gather(set, indices, advantages);
-            block_gradient(&self.net, &batch, minibatch.len(), &self.ppo, &self.device)
+        let Self { encoder, head, parameters, ppo, scratch, gradient, advantages, plan, .. } = self;
+        let Some(encoder) = encoder else {
+            gradient.clear();
+            gradient.resize(parameters.len(), 0.0);
+            scratch.samples.gather(set, &units.samples(minibatch), advantages, minibatch.len());
+            return Ok(head_gradient(head, parameters, None, effective_batch, ppo, clip_coef, scratch, gradient));
         };
+        let weights = &parameters[encoder.num_parameters()..];
+        let one = |unit: &[u32]| {
+            let mut scratch = PpoScratch::default();
+            let mut gradient = vec![0.0; weights.len()];
+            let indices = units.samples(unit);
+            scratch.samples.gather(set, &indices, advantages, unit.len());
+            let rows = |i: &u32| (set.block.table[*i as usize], set.block.row[*i as usize]);
+            let aux_scale = ppo.aux_coef / effective_batch as f32;
+            let mut sums = LossSums::default();
+            let encoded = encoder.gradient(indices.iter().map(rows), aux_scale, |ahead| {
+                sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, clip_coef, &mut scratch, &mut gradient);
+                std::mem::take(&mut scratch.d_ahead)
+            })?;
+            let mut whole = encoded.gradient;
+            whole.append(&mut gradient);
+            Ok((whole, LossSums { aux: encoded.aux, ..sums }))
+        };
+        let units_per_block = (ppo.grad_block as usize / units.len).max(1);
+        let blocks_at_once = (plan.micro_batch / (units_per_block * units.len)).max(1);
         let (mut sum, mut sums) = (TreeSum::default(), LossSums::default());
-        let micro_batches = minibatch.chunks(self.plan.micro_batch).zip(advantages.chunks(self.plan.micro_batch));
-        for (indices, advantages) in micro_batches {
-            let blocks: Vec<_> = indices.chunks(block_len).zip(advantages.chunks(block_len)).collect();
-            let blocks: Vec<BlockGradient> = blocks.into_par_iter().map(one).collect();
-            for block in blocks {
-                sum.push(block.gradient);
-                sums.add(&block.sums);
+        for alive in minibatch.chunks(units_per_block * blocks_at_once) {
+            let blocks: Result<Vec<_>, TrainerError> = alive.par_chunks(units_per_block).map(one).collect();
+            for (gradient, block_sums) in blocks? {
+                sum.push(gradient);
+                sums.add(&block_sums);
             }
         }
-        (sum.finish(), sums)
+        *gradient = sum.finish();
+        Ok(sums)
     }
 
     fn check(&self, what: &'static str, value: f64) -> Result<(), TrainerError> {
@@ -201,14 +190,19 @@ impl Learner {
         Err(TrainerError::Diverged { what, value, update: self.state.update, step: self.adam.step })
     }
 
-    fn learning_rate(&self) -> f64 {
-        let left = 1.0 - self.state.update as f64 / self.ppo.num_updates() as f64;
-        self.ppo.learning_rate * if self.ppo.anneal_lr { left.max(0.0) } else { 1.0 }
+    /// Share of the run that is left.
+    fn left(&self) -> f64 {
+        (1.0 - self.state.update as f64 / self.ppo.num_updates() as f64).max(0.0)
     }
 
-    /// Current weights.
-    pub fn net(&self) -> &AgentNet<Infer> {
-        &self.net
+    /// Current parameters: the encoder's, then the head's.
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    /// The encoder before the head.
+    pub fn encoder(&self) -> Option<&EncoderLearner> {
+        self.encoder.as_ref()
     }
 
     /// Settings.
@@ -228,33 +222,57 @@ impl Learner {
     }
 
     /// A copy for a checkpoint.
-    pub fn snapshot(&self) -> LearnerSnapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let state = LearnerState { rng_words: self.rng.get_word_pos(), ..self.state.clone() };
-        LearnerSnapshot { parameters: self.parameters.clone(), adam: self.adam.clone(), state }
+        let mut snapshot = Snapshot { acting: self.parameters.clone(), arrays: Default::default(), state };
+        snapshot.put_adam(ADAM, self.adam.clone());
+        snapshot
     }
 
     /// Goes on from a snapshot of a learner with the same settings.
     ///
     /// # Errors
-    /// [`TrainerError::Setting`] when the network or the lanes of the snapshot are others.
-    pub fn restore(&mut self, snapshot: LearnerSnapshot) -> Result<(), TrainerError> {
-        let refuse = |key, found: usize, expected: usize| {
-            Err(TrainerError::Setting { key, value: expected.to_string(), expected: format!("{found}, as in the checkpoint") })
-        };
-        if snapshot.parameters.len() != self.parameters.len() {
-            return refuse("model (number of parameters)", snapshot.parameters.len(), self.parameters.len());
+    /// [`TrainerError::Setting`] when the network of the snapshot is another.
+    pub fn restore(&mut self, mut snapshot: Snapshot) -> Result<(), TrainerError> {
+        if snapshot.acting.len() != self.parameters.len() {
+            return Err(another_network(snapshot.acting.len(), self.parameters.len()));
         }
-        let lanes = snapshot.state.scaler.num_envs();
-        if lanes != self.ppo.num_envs as usize {
-            return refuse("ppo.num_envs", lanes, self.ppo.num_envs as usize);
+        self.adam = snapshot.take_adam(ADAM, self.parameters.len())?;
+        if let Some(encoder) = &mut self.encoder {
+            encoder.install(&snapshot.acting[..encoder.num_parameters()])?;
         }
         self.rng = ChaCha8Rng::seed_from_u64(snapshot.state.seed);
         self.rng.set_word_pos(snapshot.state.rng_words);
-        self.net = parameters::from_flat(self.net.clone(), &snapshot.parameters)?;
-        self.parameters = snapshot.parameters;
-        self.adam = snapshot.adam;
+        self.parameters = snapshot.acting;
         self.state = snapshot.state;
         Ok(())
+    }
+}
+
+/// What is shuffled: single samples, or with an LSTM whole lanes.
+struct Units {
+    count: u32,
+    /// Samples of one.
+    len: usize,
+    num_envs: u32,
+}
+
+impl Units {
+    fn of(block: &TransitionBlock) -> Self {
+        let num_envs = block.num_envs;
+        if block.state_width == 0 {
+            Self { count: block.num_transitions() as u32, len: 1, num_envs }
+        } else {
+            Self { count: num_envs, len: block.num_steps as usize, num_envs }
+        }
+    }
+
+    /// Indices of their samples, time-major.
+    fn samples<'a>(&self, units: &'a [u32]) -> Cow<'a, [u32]> {
+        if self.len == 1 {
+            return Cow::Borrowed(units);
+        }
+        (0..self.len as u32).flat_map(|t| units.iter().map(move |lane| t * self.num_envs + lane)).collect()
     }
 }
 
@@ -278,26 +296,4 @@ fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shuffle_keeps_every_index_and_depends_on_the_seed() {
-        let shuffled = |seed| {
-            let mut order: Vec<u32> = (0..100).collect();
-            shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(seed));
-            order
-        };
-        let mut sorted = shuffled(1);
-        sorted.sort_unstable();
-        assert_eq!((0..100).collect::<Vec<u32>>(), sorted);
-        assert_eq!(shuffled(1), shuffled(1));
-        assert_ne!(shuffled(1), shuffled(2));
-    }
-
-    #[test]
-    fn explained_variance_is_1_for_the_returns_themselves_and_0_for_a_constant() {
-        assert_eq!(1.0, explained_variance(&[1.0, 2.0], &[1.0, 2.0]));
-        assert_eq!(0.0, explained_variance(&[5.0, 5.0], &[1.0, 2.0]));
-    }
-}
+mod tests;

@@ -4,16 +4,24 @@
 
 pub mod actor;
 pub mod adam;
-pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod encoder;
 pub mod error;
 pub mod gae;
+#[cfg(test)]
+mod golden;
 pub mod labels;
 pub mod learner;
 pub mod messages;
+pub mod offpolicy;
 pub mod ppo;
-pub mod scaling;
+pub mod qrdqn;
+pub mod replay_learner;
+pub mod sac;
+pub mod scores;
+pub mod snapshot;
+pub mod windows;
 
-pub use config::{PpoConfig, TrainConfig};
+pub use config::{Algorithm, PpoConfig, QrdqnConfig, SacConfig, TrainConfig};
 pub use error::TrainerError;

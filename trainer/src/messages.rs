@@ -3,18 +3,19 @@
 use actix::Message;
 use grandmodel_embedders::PolicyVersion;
 
-use crate::{
-    TrainerError,
-    learner::{LearnReport, LearnerSnapshot},
-};
+use crate::{TrainerError, learner::LearnReport, snapshot::Snapshot};
 
-/// Take the rollout of a policy version from the buffer, learn from it, publish the new weights; answered once every embedder and every
-/// agent has installed them.
+/// One round of learning: on-policy from the rollout of exactly that version, from replay by as many sampled batches as the schedule says; then publish the
+/// new weights. Answered once every embedder and every agent has installed them.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<LearnReport, TrainerError>")]
 pub struct Learn {
     /// Version that acted; exactly the learner's current one.
     pub policy_version: PolicyVersion,
+    /// Steps of all lanes so far.
+    pub global_step: u64,
+    /// Exponent of importance weights, of a prioritised replay.
+    pub beta: f64,
 }
 
 /// Publish the current weights without learning: at the start, and after a resume.
@@ -26,7 +27,7 @@ pub struct Publish;
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), TrainerError>")]
 pub struct PublishParameters {
-    /// All parameters in module order.
+    /// Those of what acts: the encoder's in module order, then the head's.
     pub parameters: std::sync::Arc<[f32]>,
 }
 
@@ -37,12 +38,12 @@ pub struct TakeSnapshot;
 
 /// Answer to [`TakeSnapshot`].
 #[derive(Debug, actix::MessageResponse)]
-pub struct LearnerSnapshotReply(pub Box<LearnerSnapshot>);
+pub struct LearnerSnapshotReply(pub Box<Snapshot>);
 
 /// Go on from a snapshot of a learner with the same settings; nothing is published.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), TrainerError>")]
-pub struct RestoreSnapshot(pub Box<LearnerSnapshot>);
+pub struct RestoreSnapshot(pub Box<Snapshot>);
 
 /// Tell these embedders of new weights from now on; the old ones are gone.
 #[derive(Message)]

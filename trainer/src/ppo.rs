@@ -1,32 +1,89 @@
-//! The PPO loss of one gradient block: a network and gathered samples in; a flat gradient and the sums behind the metrics out.
+//! The PPO loss as a pure function: outputs of policy and value and the samples they belong to in; gradients of those outputs and the sums behind the
+//! metrics out. What computes the outputs and carries the gradients on is not its business.
 //!
-//! Losses are sums over the block divided by the effective batch, so that the gradients of all blocks of an optimiser step add up to
-//! the gradient of the mean, whatever the number of blocks alive at once.
+//! Losses are sums over the samples divided by the effective batch, so that the gradients of all blocks of an optimiser step add up to the gradient of
+//! the mean, whatever the number of blocks.
 //!
 //! # Source
 //! Schulman et al. 2017, arXiv:1707.06347, equations 7 and 9; details as CleanRL's `ppo.py`.
 
-use burn::{
-    optim::GradientsParams,
-    tensor::{Int, Tensor, TensorData, activation::log_softmax},
+use grandmodel_agents::{
+    heads::{ActorCritic, ActorCriticTape, Memory, distribution},
+    net::Columns,
+    space::ActionSpace,
 };
-use grandmodel_agents::policy::AgentNet;
-use grandmodel_embedders::{
-    device::{Device, Infer, Train},
-    gaussian_nll, parameters,
-};
+use grandmodel_buffers::{TransitionBlock, block::flags};
 
-use crate::{
-    batch::{GradBatch, floats},
-    config::PpoConfig,
-};
+use crate::config::PpoConfig;
 
-/// What one block adds to its optimiser step.
-pub struct BlockGradient {
-    /// In module order.
-    pub gradient: Vec<f32>,
-    /// Sums over the samples.
-    pub sums: LossSums,
+/// Samples of one gradient block as the loss takes them, row-major. Of a network with an LSTM whole lanes, time-major.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Samples.
+    pub batch: usize,
+    /// `[batch, observation_width]`.
+    pub observation: Vec<f32>,
+    /// `[batch, action_width]`.
+    pub action: Vec<f32>,
+    /// `[batch]` log-probability when the action was taken.
+    pub log_prob: Vec<f32>,
+    /// `[batch]` value when the action was taken.
+    pub value: Vec<f32>,
+    /// `[batch]` advantages as the loss takes them, normalised by the caller over the whole effective batch.
+    pub advantage: Vec<f32>,
+    /// `[batch]` returns.
+    pub returns: Vec<f32>,
+    /// Lanes side by side, for an LSTM.
+    pub lanes: usize,
+    /// `[T, lanes]` true where the step begins an episode.
+    pub starts: Vec<bool>,
+    /// `[lanes, state_width]` before the first step.
+    pub state: Vec<f32>,
+}
+
+/// A rollout with what the learner derived from it.
+#[derive(Clone, Copy)]
+pub struct LearningSet<'a> {
+    /// The rollout.
+    pub block: &'a TransitionBlock,
+    /// `[T, N]` as estimated.
+    pub advantages: &'a [f32],
+    /// `[T, N]`.
+    pub returns: &'a [f32],
+}
+
+impl Samples {
+    /// Gathers samples `indices`; `advantages` are `[T, N]`. With an LSTM `indices` are whole lanes, time-major, `lanes` side by side.
+    pub fn gather(&mut self, set: &LearningSet<'_>, indices: &[u32], advantages: &[f32], lanes: usize) {
+        let block = set.block;
+        let (width, action_width) = (usize::from(block.observation_width), usize::from(block.action_width));
+        let columns =
+            [&mut self.observation, &mut self.action, &mut self.log_prob, &mut self.value, &mut self.advantage, &mut self.returns];
+        columns.into_iter().for_each(Vec::clear);
+        self.batch = indices.len();
+        for index in indices {
+            let i = *index as usize;
+            self.observation.extend_from_slice(&block.observation[i * width..(i + 1) * width]);
+            self.action.extend_from_slice(&block.action[i * action_width..(i + 1) * action_width]);
+            self.log_prob.push(block.log_prob[i]);
+            self.value.push(block.value[i]);
+            self.returns.push(set.returns[i]);
+            self.advantage.push(advantages[i]);
+        }
+        let state_width = usize::from(block.state_width);
+        self.lanes = lanes;
+        self.state.clear();
+        self.starts.clear();
+        if state_width > 0 {
+            let num_envs = block.num_envs as usize;
+            let begins = |i: usize| i >= num_envs && block.flags[i - num_envs] & (flags::TERMINATED | flags::TRUNCATED) != 0;
+            self.starts.extend(indices.iter().map(|i| begins(*i as usize)));
+            for lane in &indices[..lanes] {
+                let lane = *lane as usize;
+                self.state.extend_from_slice(&block.state[lane * state_width..(lane + 1) * state_width]);
+            }
+        }
+    }
 }
 
 /// Sums over samples; divided by their number they are the metrics `losses/*`.
@@ -61,72 +118,113 @@ impl LossSums {
     }
 }
 
-/// Gradient of the PPO loss over one block.
-pub fn block_gradient(net: &AgentNet<Infer>, batch: &GradBatch, effective_batch: usize, ppo: &PpoConfig, device: &Device) -> BlockGradient {
-    // Leaves of its own: two threads never meet on one tape.
-    let net: AgentNet<Train> = parameters::training_copy(net);
-    let n = batch.batch;
-    let account_width = batch.account.len() / n;
-    let column = |values: &[f32]| floats::<Train, 1>(values, [n], device);
-
-    let embedded = net.embedders.forward(batch.inputs(device));
-    let (logits, value) = net.policy.forward(embedded.mean(), floats(&batch.account, [n, account_width], device));
-    let log_probs = log_softmax(logits, 1);
-    let action = Tensor::<Train, 2, Int>::from_data(TensorData::new(batch.action.clone(), [n, 1]), device);
-    let log_prob: Tensor<Train, 1> = log_probs.clone().gather(1, action).squeeze_dim(1);
-    let log_ratio = log_prob - column(&batch.log_prob);
-    let ratio = log_ratio.clone().exp();
-
-    let advantage = column(&batch.advantage);
-    let clipped = ratio.clone().clamp(1.0 - ppo.clip_coef, 1.0 + ppo.clip_coef) * advantage.clone();
-    let policy_loss = (ratio.clone() * advantage).min_pair(clipped).neg();
-    let value: Tensor<Train, 1> = value.squeeze_dim(1);
-    let value_loss = value_loss(value, batch, ppo, device);
-    let entropy: Tensor<Train, 1> = (log_probs.clone().exp() * log_probs).sum_dim(1).neg().squeeze_dim(1);
-    let aux = aux_loss(&embedded.aux, batch, device);
-
-    let loss = policy_loss.clone() + value_loss.clone() * ppo.vf_coef - entropy.clone() * ppo.ent_coef + aux.clone() * ppo.aux_coef;
-    let gradients = (loss.sum() / effective_batch as f32).backward();
-    let gradients = GradientsParams::from_grads(gradients, &net);
-    let gradient = parameters::gradients_to_flat(&net, &gradients);
-    let ratio_inner = ratio.inner();
-    let kl = ratio_inner.clone() - 1.0 - log_ratio.inner();
-    let outside = (ratio_inner - 1.0).abs().greater_elem(ppo.clip_coef).float();
-    let sums = read_sums([policy_loss.inner(), value_loss.inner(), entropy.inner(), aux.inner(), kl, outside]);
-    BlockGradient { gradient, sums: LossSums { count: n as f64, ..sums } }
+/// Room for one block, kept by the caller and reused.
+#[derive(Clone, Debug, Default)]
+pub struct PpoScratch {
+    /// Its samples.
+    pub samples: Samples,
+    tape: ActorCriticTape,
+    d_policy: Vec<f32>,
+    d_value: Vec<f32>,
+    /// `[batch, ahead_width]` gradient of the part ahead of the last block.
+    pub d_ahead: Vec<f32>,
 }
 
-/// `0.5 (V - R)^2`; with `clip_vloss` the larger of that and the same for the value clipped around the old one.
-fn value_loss(value: Tensor<Train, 1>, batch: &GradBatch, ppo: &PpoConfig, device: &Device) -> Tensor<Train, 1> {
-    let returns = floats::<Train, 1>(&batch.returns, [batch.batch], device);
-    let plain = (value.clone() - returns.clone()).powi_scalar(2) * 0.5;
+/// Adds the gradient of the PPO loss of `scratch.samples` to `gradient`; that of the part ahead is left in `scratch.d_ahead`.
+///
+/// # Shapes
+/// `parameters`, `gradient`: those of the head; `ahead [batch, ahead_width]`. `clip_coef` is that of the moment, as it may be annealed.
+pub fn head_gradient(
+    shape: &ActorCritic,
+    parameters: &[f32],
+    ahead: Option<&[f32]>,
+    effective_batch: usize,
+    ppo: &PpoConfig,
+    clip_coef: f32,
+    scratch: &mut PpoScratch,
+    gradient: &mut [f32],
+) -> LossSums {
+    let PpoScratch { samples, tape, d_policy, d_value, d_ahead } = scratch;
+    let stride = shape.ahead_width();
+    let columns = ahead.map(|values| Columns { values, stride, offset: 0 });
+    let mut memory = Memory { lanes: samples.lanes, starts: &samples.starts, state: &mut samples.state };
+    shape.forward(parameters, &samples.observation, columns, samples.batch, &mut memory, &[], tape);
+    d_policy.clear();
+    d_policy.resize(tape.policy.len(), 0.0);
+    d_value.clear();
+    d_value.resize(samples.batch, 0.0);
+    let log_std = shape.log_std(parameters);
+    let mut d_log_std = vec![0.0; log_std.len()];
+    let mut sums = LossSums { count: samples.batch as f64, ..LossSums::default() };
+    let scale = 1.0 / effective_batch as f32;
+    let width = shape.policy_width();
+    for (i, row) in tape.policy.chunks_exact_mut(width).enumerate() {
+        let d_row = &mut d_policy[i * width..(i + 1) * width];
+        match shape.space() {
+            ActionSpace::Discrete { .. } => {
+                distribution::log_softmax(row);
+                let action = samples.action[i] as usize;
+                let entropy = distribution::entropy(row);
+                let d_log_prob = scale * surrogate(row[action], samples, i, clip_coef, &mut sums);
+                // d ln p_a / d l_j = [j = a] - p_j; d H / d l_j = -p_j (ln p_j + H)
+                for (d, log_p) in d_row.iter_mut().zip(row.iter()) {
+                    let p = log_p.exp();
+                    *d = -d_log_prob * p + scale * ppo.ent_coef * p * (log_p.max(-80.0) + entropy);
+                }
+                d_row[action] += d_log_prob;
+                sums.entropy += f64::from(entropy);
+            }
+            ActionSpace::Box { width, .. } => {
+                let action = &samples.action[i * width..(i + 1) * width];
+                let log_prob = distribution::gaussian_log_prob(action, row, log_std);
+                let d_log_prob = scale * surrogate(log_prob, samples, i, clip_coef, &mut sums);
+                for (j, d) in d_row.iter_mut().enumerate() {
+                    // d ln p / d mean = (a - mean) / s^2; d ln p / d ln s = ((a - mean) / s)^2 - 1; d H / d ln s = 1
+                    let inverse = (-log_std[j]).exp();
+                    let z = (action[j] - row[j]) * inverse;
+                    *d = d_log_prob * z * inverse;
+                    d_log_std[j] += d_log_prob * (z * z - 1.0) - scale * ppo.ent_coef;
+                }
+                sums.entropy += f64::from(distribution::gaussian_entropy(log_std));
+            }
+        }
+        let (loss, slope) = value_loss(tape.value[i], samples.value[i], samples.returns[i], ppo, clip_coef);
+        sums.value += f64::from(loss);
+        d_value[i] = scale * ppo.vf_coef * slope;
+    }
+    let at = gradient.len() - d_log_std.len();
+    gradient[at..].iter_mut().zip(&d_log_std).for_each(|(g, d)| *g += d);
+    d_ahead.resize(samples.batch * stride, 0.0);
+    let Samples { observation, batch, starts, lanes, .. } = &*samples;
+    shape.backward(parameters, observation, *batch, starts, *lanes, tape, d_policy, d_value, gradient, d_ahead);
+    sums
+}
+
+/// `max(-ratio A, -clip(ratio) A)` into the sums; returns its derivative by the log-probability.
+fn surrogate(log_prob: f32, samples: &Samples, index: usize, clip_coef: f32, sums: &mut LossSums) -> f32 {
+    let advantage = samples.advantage[index];
+    let log_ratio = log_prob - samples.log_prob[index];
+    let ratio = log_ratio.exp();
+    let clipped = ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef);
+    let (plain, bounded) = (-ratio * advantage, -clipped * advantage);
+    sums.policy += f64::from(plain.max(bounded));
+    sums.approx_kl += f64::from(ratio - 1.0 - log_ratio);
+    sums.clipped += f64::from(u8::from((ratio - 1.0).abs() > clip_coef));
+    // Inside the clip both are equal; outside, the bounded one is constant.
+    if plain >= bounded { plain } else { 0.0 }
+}
+
+/// `0.5 (V - R)^2`, or with `clip_vloss` the larger of that and the same for the value clipped around the old one; and its derivative by V.
+fn value_loss(value: f32, old: f32, returns: f32, ppo: &PpoConfig, clip_coef: f32) -> (f32, f32) {
+    let error = value - returns;
+    let plain = (0.5 * error * error, error);
     if !ppo.clip_vloss {
         return plain;
     }
-    let old = floats::<Train, 1>(&batch.value, [batch.batch], device);
-    let near = old.clone() + (value - old).clamp(-ppo.clip_coef, ppo.clip_coef);
-    plain.max_pair((near - returns).powi_scalar(2) * 0.5)
-}
-
-/// Mean of the four embedders' likelihoods, per sample; samples without a label count as 0.
-fn aux_loss(aux: &[Tensor<Train, 2>; 4], batch: &GradBatch, device: &Device) -> Tensor<Train, 1> {
-    let n = batch.batch;
-    let frame = |labels: &[f32], weights: &[f32]| (floats::<Train, 2>(labels, [n, 2], device), floats::<Train, 1>(weights, [n], device));
-    let (base, base_weight) = frame(&batch.base_label, &batch.base_weight);
-    let (structure, structure_weight) = frame(&batch.structure_label, &batch.structure_weight);
-    let [of_structure, of_tactical, of_regime, of_lvn] = aux.clone();
-    let structure_nll = gaussian_nll(of_structure, structure.clone()) + gaussian_nll(of_regime, structure);
-    let base_nll = gaussian_nll(of_tactical, base.clone()) + gaussian_nll(of_lvn, base);
-    (structure_nll * structure_weight + base_nll * base_weight) / 4.0
-}
-
-/// One transfer for all sums; added up in f64 on this side.
-fn read_sums(columns: [Tensor<Infer, 1>; 6]) -> LossSums {
-    let n = columns[0].dims()[0];
-    let values: Vec<f32> = Tensor::cat(columns.to_vec(), 0).into_data().into_vec().expect("Invariant: sums are f32");
-    let mut sums = values.chunks_exact(n).map(|column| column.iter().map(|v| f64::from(*v)).sum::<f64>());
-    let mut next = || sums.next().unwrap_or(f64::NAN);
-    LossSums { count: 0.0, policy: next(), value: next(), entropy: next(), aux: next(), approx_kl: next(), clipped: next() }
+    let change = (value - old).clamp(-clip_coef, clip_coef);
+    let near = old + change - returns;
+    let inside = change == value - old;
+    if 0.5 * near * near > plain.0 { (0.5 * near * near, if inside { near } else { 0.0 }) } else { plain }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The agent: blocks of rows from the feed in, approved orders to the venue out. It holds the policy of one version, asks the embedders
-//! for whole blocks, and steps through their rows with the same book as the pure backtest.
+//! for whole blocks, and steps through their rows with the same book as the pure backtest. An agent of a control task has lanes and no market.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use grandmodel_market::venue::{BarReport, CostConfig, CostModel};
 
 use super::{
     collect::LaneGroup,
-    gather::{EmbedderLinks, ask, embed_rows, market_parts},
+    gather::{EmbedderLinks, acting_parts, ask},
 };
 use crate::{
     AgentsError,
@@ -23,11 +23,12 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
     desk::{ACCOUNT_WIDTH, RowView, bar_ticks},
+    encoder::TokenMixer,
+    head::Head,
     messages::{
         ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RewireEmbedders, RowBlock, RunBacktest, SetKillSwitch,
         SubmitOrder,
     },
-    policy::PolicyNet,
 };
 
 /// How an agent decides and trades.
@@ -50,8 +51,8 @@ pub struct AgentConfig {
 /// Whom an agent asks.
 #[derive(Clone)]
 pub struct AgentLinks {
-    /// The four embedders.
-    pub embedders: EmbedderLinks,
+    /// The four embedders; absent where the head sees the account and the context only.
+    pub embedders: Option<EmbedderLinks>,
     /// Opens a span.
     pub open_span: Recipient<OpenSpan>,
     /// Gives rows.
@@ -66,10 +67,9 @@ pub struct AgentLinks {
     pub close_position: Recipient<ClosePosition>,
 }
 
-/// Trades one instrument or one group of lanes.
+/// Trades one instrument, or acts in one group of lanes.
 pub struct Agent {
-    pub(crate) config: AgentConfig,
-    pub(crate) links: AgentLinks,
+    pub(crate) trading: Option<(AgentConfig, AgentLinks)>,
     pub(crate) installed: Option<Installed>,
     /// Lanes of a training rollout; an agent that only trades has none.
     pub(crate) lanes: Option<LaneGroup>,
@@ -80,14 +80,20 @@ pub struct Agent {
 #[derive(Clone)]
 pub(crate) struct Installed {
     pub policy_version: PolicyVersion,
-    pub policy: PolicyNet<Infer>,
+    pub mixer: Option<TokenMixer<Infer>>,
+    pub head: Head,
 }
 
 impl Agent {
-    /// An agent without a policy yet.
-    pub fn new(config: AgentConfig, links: AgentLinks) -> Self {
+    /// An agent of a market without a policy yet.
+    pub fn trading(config: AgentConfig, links: AgentLinks) -> Self {
         let killed = Arc::new(AtomicBool::new(config.risk.kill_switch));
-        Self { config, links, installed: None, lanes: None, killed }
+        Self { trading: Some((config, links)), installed: None, lanes: None, killed }
+    }
+
+    /// An agent without a market: it acts in lanes only.
+    pub fn without_market() -> Self {
+        Self { trading: None, installed: None, lanes: None, killed: Arc::default() }
     }
 
     /// The same agent with lanes to collect in.
@@ -98,13 +104,14 @@ impl Agent {
     fn walk(&self, message: &RunBacktest) -> Result<Walk, AgentsError> {
         let no_policy = || AgentsError::Actor { actor: "agent", cause: "no policy is installed".into() };
         let installed = self.installed.clone().ok_or_else(no_policy)?;
-        let AgentConfig { env, risk, costs, decision, seed, device } = &self.config;
+        let no_market = || AgentsError::Actor { actor: "agent", cause: "it has no market to trade".into() };
+        let (AgentConfig { env, risk, costs, decision, seed, device }, links) = self.trading.as_ref().ok_or_else(no_market)?;
         let consensus_passes = if message.gated { decision.consensus_passes } else { 0 };
         let decision = &DecisionConfig { consensus_passes, ..decision.clone() };
-        let decider = Decider::new(installed.policy.head(), env, decision, *seed)?;
+        let decider = Decider::new(installed.head.clone(), env, decision, *seed)?;
         decider.check_input_width(ACCOUNT_WIDTH + message.span.table.context_width())?;
         Ok(Walk {
-            links: self.links.clone(),
+            links: links.clone(),
             book: Book::new(&message.span, env, risk)?,
             decider,
             costs: CostModel::new(costs.as_ref(), message.span.table.instrument())?,
@@ -124,7 +131,7 @@ impl Handler<InstallPolicy> for Agent {
     type Result = ();
 
     fn handle(&mut self, message: InstallPolicy, _: &mut Self::Context) {
-        self.installed = Some(Installed { policy_version: message.policy_version, policy: message.policy });
+        self.installed = Some(Installed { policy_version: message.policy_version, mixer: message.mixer, head: message.head });
     }
 }
 
@@ -132,7 +139,9 @@ impl Handler<RewireEmbedders> for Agent {
     type Result = ();
 
     fn handle(&mut self, message: RewireEmbedders, _: &mut Self::Context) {
-        self.links.embedders = message.links;
+        if let Some((_, links)) = &mut self.trading {
+            links.embedders = Some(message.links);
+        }
     }
 }
 
@@ -171,15 +180,10 @@ impl Walk {
         ask("feed", &self.links.open_span, OpenSpan { span: message.span }).await??;
         let next = NextRows { max_rows: message.block_len };
         while let Some(block) = ask("feed", &self.links.next_rows, next).await?? {
-            let embeddings = embed_rows(&self.links.embedders, &block.table, &block.rows).await?;
-            let expected = self.installed.policy_version;
-            if embeddings.policy_version != expected {
-                return Err(AgentsError::Version { found: embeddings.policy_version.0, expected: expected.0 });
-            }
-            let parts = market_parts(&self.installed.policy, &self.device, &embeddings.values)?;
-            let hidden = self.decider.head().hidden();
-            for (index, market) in parts.chunks_exact(hidden).enumerate() {
-                self.step(&block, index, market).await?;
+            let parts = acting_parts(self.links.embedders.as_ref(), &self.installed, &self.device, &block.table, &block.rows).await?;
+            let width = self.decider.head().shape.ahead_width();
+            for index in 0..block.rows.len() {
+                self.step(&block, index, &parts[index * width..(index + 1) * width]).await?;
                 if self.book.is_ruined() {
                     return Ok(self.finish());
                 }
@@ -196,6 +200,9 @@ impl Walk {
         if let Some(kind) = self.book.on_bar(row, &report, ends_run) {
             let report = ask("venue", &self.links.close_position, ClosePosition { bar, kind }).await??;
             self.book.on_close_out(row, &report);
+        }
+        if ends_run {
+            self.decider.forget();
         }
         if ends_run || self.book.is_ruined() {
             return Ok(());

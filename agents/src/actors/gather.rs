@@ -1,4 +1,4 @@
-//! Rows in; their embeddings from the four embedder actors and the policy's market part out. The four are asked at once and awaited
+//! Rows in; their embeddings from the four embedder actors and the head's market part out. The four are asked at once and awaited
 //! together; embeddings of different policy versions never meet.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use grandmodel_embedders::{
 };
 use grandmodel_market::FeatureTable;
 
-use crate::{AgentsError, policy::PolicyNet};
+use super::agent::Installed;
+use crate::{AgentsError, encoder::TokenMixer};
 
 /// Where embeddings are asked, in the order of the concatenation: structure, tactical, regime, LVN.
 #[derive(Clone)]
@@ -57,17 +58,37 @@ pub async fn embed_rows(links: &EmbedderLinks, table: &Arc<FeatureTable>, rows: 
     Ok(Embeddings { policy_version, values })
 }
 
-/// The policy's market part of embeddings `[rows, 136]`: `[rows, hidden]`.
+/// What the head's first layers are given for rows of one table, `[rows, ahead_width]`; empty for a head without a market part.
+///
+/// # Errors
+/// As [`embed_rows`]; [`AgentsError::Version`] when the embedders hold other weights than the head.
+pub(crate) async fn acting_parts(
+    links: Option<&EmbedderLinks>,
+    installed: &Installed,
+    device: &Device,
+    table: &Arc<FeatureTable>,
+    rows: &Arc<[u32]>,
+) -> Result<Vec<f32>, AgentsError> {
+    let Some(mixer) = &installed.mixer else { return Ok(Vec::new()) };
+    let none = || AgentsError::Actor { actor: "embedder", cause: "the agent was given none".into() };
+    let embeddings = embed_rows(links.ok_or_else(none)?, table, rows).await?;
+    if embeddings.policy_version != installed.policy_version {
+        return Err(AgentsError::Version { found: embeddings.policy_version.0, expected: installed.policy_version.0 });
+    }
+    market_parts(mixer, device, &embeddings.values)
+}
+
+/// The acting networks' market part of embeddings `[rows, 136]`: `[rows, ahead_width]`.
 ///
 /// # Errors
 /// [`AgentsError::Actor`] when the device does not give the result back.
-pub fn market_parts(policy: &PolicyNet<Infer>, device: &Device, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
+pub fn market_parts(mixer: &TokenMixer<Infer>, device: &Device, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
     let mut parts = Vec::new();
     for chunk in embeddings.chunks(MARKET_CHUNK_ROWS * EMBEDDING_DIM) {
         let shape = [chunk.len() / EMBEDDING_DIM, EMBEDDING_DIM];
         let embedding = Tensor::<Infer, 2>::from_data(TensorData::new(chunk.to_vec(), shape), device);
         let failed = |cause: String| AgentsError::Actor { actor: "device", cause };
-        let data = policy.market_part(embedding).try_into_data().map_err(|error| failed(format!("{error:?}")))?;
+        let data = mixer.acting_ahead(embedding).try_into_data().map_err(|error| failed(format!("{error:?}")))?;
         parts.extend(data.convert::<f32>().into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))?);
     }
     Ok(parts)

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use grandmodel_embedders::{
-    EMBEDDING_DIM, EmbedderKind, EmbedderStack, LvnEmbedder, PolicyVersion, Preset, Published, RegimeEmbedder, StructureEmbedder,
-    TacticalEmbedder,
+    EMBEDDING_DIM, EmbedderKind, LvnEmbedder, PolicyVersion, Preset, Published, RegimeEmbedder, StructureEmbedder, TacticalEmbedder,
     device::{DeviceChoice, Infer, resolve},
 };
 use grandmodel_market::{TableSpan, venue::CostConfig};
@@ -18,8 +17,12 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig, StopDistance},
     decision::Decider,
     desk::ACCOUNT_WIDTH,
+    encoder::{AheadWidths, MarketEncoder, TokenMixer},
+    head::{Head, HeadShape},
+    heads::{ActorCritic, ActorCriticConfig},
     messages::{InstallPolicy, RunBacktest, SetKillSwitch},
-    policy::PolicyNet,
+    net::{Activation, Init},
+    space::ActionSpace,
     testing,
 };
 
@@ -28,17 +31,33 @@ const VERSION: PolicyVersion = PolicyVersion(3);
 struct House {
     config: AgentConfig,
     links: EmbedderLinks,
-    policy: PolicyNet<Infer>,
+    mixer: TokenMixer<Infer>,
+    head: Head,
     agent: Addr<Agent>,
+}
+
+fn head(observation_width: usize, rng: &mut ChaCha8Rng) -> Head {
+    let shape = ActorCritic::new(&ActorCriticConfig {
+        space: ActionSpace::Discrete { num_actions: 3 },
+        observation_width,
+        ahead: true,
+        shared: true,
+        hidden: vec![64, 64],
+        activation: Activation::Tanh,
+        lstm: None,
+    });
+    let parameters = shape.init(Init::Orthogonal, 0.0, rng).into();
+    Head { shape: HeadShape::ActorCritic(shape), parameters }
 }
 
 fn house(decision: DecisionConfig) -> House {
     let device = resolve(DeviceChoice::Cpu, 0).expect("a CPU");
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let stack = EmbedderStack::<Infer>::new(Preset::Tiny, &mut rng, &device);
-    let policy = PolicyNet::<Infer>::new(Preset::Tiny, ACCOUNT_WIDTH, 3, &mut rng, &device);
+    let widths = AheadWidths { detached: Vec::new(), attached: vec![64] };
+    let encoder = MarketEncoder::<Infer>::new(Preset::Tiny, &widths, &mut rng, &device);
+    let head = head(ACCOUNT_WIDTH, &mut rng);
     let published = Arc::new(Published::new());
-    published.publish(VERSION, &stack);
+    published.publish(VERSION, &encoder.embedders);
     let links = EmbedderLinks([
         StructureEmbedder::new(VERSION, published.clone()).expect("published").start().recipient(),
         TacticalEmbedder::new(VERSION, published.clone()).expect("published").start().recipient(),
@@ -55,7 +74,7 @@ fn house(decision: DecisionConfig) -> House {
     };
     let (feed, venue) = (Feed::default().start(), Venue::default().start());
     let agent_links = AgentLinks {
-        embedders: links.clone(),
+        embedders: Some(links.clone()),
         open_span: feed.clone().recipient(),
         next_rows: feed.recipient(),
         open_account: venue.clone().recipient(),
@@ -63,8 +82,8 @@ fn house(decision: DecisionConfig) -> House {
         pass_bar: venue.clone().recipient(),
         close_position: venue.recipient(),
     };
-    let agent = Agent::new(config.clone(), agent_links).start();
-    House { config, links, policy, agent }
+    let agent = Agent::trading(config.clone(), agent_links).start();
+    House { config, links, mixer: encoder.mixer, head, agent }
 }
 
 impl House {
@@ -73,15 +92,16 @@ impl House {
     }
 
     async fn install(&self, policy_version: PolicyVersion) {
-        self.agent.send(InstallPolicy { policy_version, policy: self.policy.clone() }).await.expect("an answer");
+        let install = InstallPolicy { policy_version, mixer: Some(self.mixer.clone()), head: self.head.clone() };
+        self.agent.send(install).await.expect("an answer");
     }
 
     async fn pure(&self, span: &TableSpan) -> BacktestResult {
         let rows: Arc<[u32]> = visited_rows(span).expect("rows").into();
         let all = embed_rows(&self.links, &span.table, &rows).await.expect("embeddings");
-        let parts = market_parts(&self.policy, &self.config.device, &all.values).expect("parts");
+        let parts = market_parts(&self.mixer, &self.config.device, &all.values).expect("parts");
         let AgentConfig { env, risk, costs, decision, seed, .. } = &self.config;
-        let mut decider = Decider::new(self.policy.head(), env, decision, *seed).expect("decider");
+        let mut decider = Decider::new(self.head.clone(), env, decision, *seed).expect("decider");
         run_agent(span, env, risk, costs.as_ref(), &mut decider, &parts).expect("backtest")
     }
 }
@@ -136,8 +156,7 @@ async fn an_agent_refuses_what_does_not_fit() {
     house.install(PolicyVersion(4)).await;
     let mixed = house.walk(&span, 64).await;
     assert!(matches!(mixed, Err(AgentsError::Version { found: 3, expected: 4 })), "{mixed:?}");
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    house.policy = PolicyNet::new(Preset::Tiny, ACCOUNT_WIDTH + 2, 3, &mut rng, &house.config.device);
+    house.head = head(ACCOUNT_WIDTH + 2, &mut ChaCha8Rng::seed_from_u64(1));
     house.install(VERSION).await;
     let narrow = house.walk(&span, 64).await;
     assert!(matches!(narrow, Err(AgentsError::Shape { .. })), "{narrow:?}");

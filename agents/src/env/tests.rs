@@ -102,13 +102,19 @@ fn log_rewards_sum_to_the_log_of_equity() {
     let mut sums = [0.0_f64; NUM_ENVS];
     for _ in 0..600 {
         let targets = drawn(&mut rng);
+        let before: Vec<i64> = env.equity_micros().collect();
         let result = env.step(&targets).expect("step").clone();
+        for (lane, (before, after)) in before.iter().zip(env.equity_micros()).enumerate() {
+            if !(result.terminated[lane] || result.truncated[lane]) {
+                let expected = (after as f64 / *before as f64).ln();
+                assert!((f64::from(result.rewards[lane]) - expected).abs() < 1e-9 + 1e-6 * expected.abs(), "lane {lane}");
+            }
+        }
         for (sum, reward) in sums.iter_mut().zip(&result.rewards) {
             *sum += f64::from(*reward);
         }
         for episode in &result.finished {
             let sum = std::mem::take(&mut sums[episode.lane as usize]);
-            assert!((episode.episodic_return - episode.equity_ratio.ln()).abs() < 1e-9, "{episode:?}");
             assert!((sum - episode.episodic_return).abs() < 1e-5, "{sum} {episode:?}");
             assert!((64..=100).contains(&episode.episodic_length), "{episode:?}");
             num_finished += 1;
@@ -223,7 +229,7 @@ fn ruin_closes_the_account_and_the_lane_goes_on_flat() {
         let rows = env.observation().row.clone();
         let result = env.step(&[1.0; NUM_ENVS]).expect("step").clone();
         for lane in (0..NUM_ENVS).filter(|lane| result.terminated[*lane]) {
-            let terminal = &result.terminal_account[lane * ACCOUNT_WIDTH..(lane + 1) * ACCOUNT_WIDTH];
+            let terminal = &result.terminal_observation[lane * ACCOUNT_WIDTH..(lane + 1) * ACCOUNT_WIDTH];
             // Closed: no position, a drawdown of at least 80 %, and a reward of about ln of what was left.
             assert_eq!((terminal[0], terminal[4]), (0.0, 0.0), "{terminal:?}");
             assert!(terminal[3] >= 0.75, "{terminal:?}");

@@ -1,6 +1,7 @@
 //! The real actor under a small capacity, with a real recipient for its reports, and beside a real memory actor.
 
 use super::*;
+use crate::replay::{Prioritised, Sampling};
 use crate::samples::{self, same_bits};
 use crate::store::SEGMENT_OVERHEAD_BYTES;
 use crate::{PolicyVersion, SegmentId};
@@ -136,4 +137,53 @@ async fn beside_the_memory_actor_pressure_compresses_the_buffer() {
 
 async fn a_moment() {
     actix::clock::sleep(std::time::Duration::from_millis(1)).await;
+}
+
+fn replay_config() -> (ReplayConfig, ReplayShape) {
+    let config = ReplayConfig {
+        buffer_size: 2048,
+        sampling: Sampling::Prioritised(Prioritised::default()),
+        min_size: 100,
+        ..ReplayConfig::default()
+    };
+    let shape = ReplayShape { num_envs: 4, num_steps: 32, observation_width: 6, action_width: 1, has_market: true, batch_size: 32 };
+    (config, shape)
+}
+
+fn sample(spent: Option<Box<ReplayBatch>>) -> Sample {
+    Sample { batch: 32, n_step: 3, gamma: 0.99, beta: 0.4, spent }
+}
+
+#[actix::test]
+async fn replay_is_drawn_updated_and_goes_on_from_a_checkpoint() {
+    let (config, shape) = replay_config();
+    let probe = Probe::default().start();
+    let buffer = Buffer::replay(config.clone(), shape, 7).unwrap().with_reports(probe.clone().recipient()).start();
+    let early = buffer.send(sample(None)).await.unwrap().unwrap_err();
+    assert_eq!(early, BuffersError::TooFewStored { stored: 0, wanted: 100 });
+    for version in 0..20 {
+        buffer.send(PushBlock { block: Arc::new(samples::off_policy(version, 32, 4, 6, version)) }).await.unwrap().unwrap();
+    }
+    let batch = buffer.send(sample(None)).await.unwrap().unwrap();
+    let (slot, stamp) = (batch.slot.clone(), batch.stamp.clone());
+    let updated = buffer.send(UpdatePriorities { slot, stamp, priority: vec![2.0; 32] }).await.unwrap().unwrap();
+    assert_eq!(updated, 32);
+    let contents = buffer.send(TakeContents).await.unwrap().unwrap();
+    let resumed = Buffer::replay(config, shape, 99).unwrap().start();
+    resumed.send(RestoreContents { contents }).await.unwrap().unwrap();
+    let expected = buffer.send(sample(Some(batch))).await.unwrap().unwrap();
+    assert_eq!(resumed.send(sample(None)).await.unwrap().unwrap(), expected);
+    let seen = buffer.send(ObserveBuffer).await.unwrap();
+    assert_eq!((seen.transitions, seen.sampled, probe.send(Tell).await.unwrap().0), (2048, 64, seen.hot_bytes));
+}
+
+#[actix::test]
+async fn a_buffer_answers_for_its_own_kind_only() {
+    let (config, shape) = replay_config();
+    let replay = Buffer::replay(config, shape, 7).unwrap().start();
+    let taken = replay.send(TakeRollout { policy_version: PolicyVersion(0) }).await.unwrap().unwrap_err();
+    assert_eq!(taken.to_string(), "this buffer keeps replay and does not answer TakeRollout");
+    let rollouts = Buffer::new(self::config()).unwrap().start();
+    let drawn = rollouts.send(sample(None)).await.unwrap().unwrap_err();
+    assert_eq!(drawn.to_string(), "this buffer keeps rollouts and does not answer Sample");
 }

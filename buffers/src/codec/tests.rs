@@ -1,9 +1,11 @@
 //! Bit for bit there and back; damage of every kind is an error that names its part.
 
-use super::arrange::{Arrangement, arrange, shuffle, unshuffle};
+use super::arrange::{Arrangement, Shape, arrange, shuffle, unshuffle};
 use super::*;
 use crate::samples::{self, same_bits};
 use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 fn part(bytes: &[u8]) -> &'static str {
     match decode(bytes) {
@@ -21,7 +23,7 @@ fn seal(bytes: &mut [u8]) {
 #[test]
 fn a_rollout_shrinks_and_comes_back() {
     let block = samples::block(9, 128, 64, 6, 3);
-    let bytes = encode(&block, AccountEncoding::F32);
+    let bytes = encode(&block, ObservationEncoding::F32);
     assert!(same_bits(&decode(&bytes).unwrap(), &block));
     assert!((bytes.len() as u64) < block.bytes() * 3 / 4, "{} of {}", bytes.len(), block.bytes());
 }
@@ -29,10 +31,10 @@ fn a_rollout_shrinks_and_comes_back() {
 #[test]
 fn rows_that_run_on_cost_next_to_nothing() {
     let mut block = samples::block(9, 128, 64, 0, 3);
-    let with_rows = encode(&block, AccountEncoding::F32).len();
+    let with_rows = encode(&block, ObservationEncoding::F32).len();
     block.row.fill(0);
     // 8192 rows of 4 bytes: all but the 64 starts vanish in the differences.
-    assert!(with_rows - encode(&block, AccountEncoding::F32).len() < 700);
+    assert!(with_rows - encode(&block, ObservationEncoding::F32).len() < 700);
 }
 
 #[test]
@@ -48,22 +50,22 @@ fn shuffle_gathers_bytes_by_their_place() {
 #[test]
 fn half_precision_is_exact_once_rounded_and_refuses_what_it_cannot_hold() {
     let block = samples::block(2, 16, 4, 6, 5);
-    let rounded = with_account_f16(&block).unwrap();
+    let rounded = with_observation_f16(&block).unwrap();
     assert!(!same_bits(&rounded, &block));
-    assert!(same_bits(&decode(&encode(&rounded, AccountEncoding::F16)).unwrap(), &rounded));
+    assert!(same_bits(&decode(&encode(&rounded, ObservationEncoding::F16)).unwrap(), &rounded));
     // 11 bits of significand: 2^-11 relative, or 2^-25 where half precision is subnormal.
-    for (half, full) in rounded.account.iter().zip(&block.account) {
+    for (half, full) in rounded.observation.iter().zip(&block.observation) {
         assert!((half - full).abs() <= (full.abs() / 2048.0).max(1.0 / 33_554_432.0));
     }
     let mut large = block;
-    large.account[10] = 70_000.0;
-    let refused = with_account_f16(&large).unwrap_err().to_string();
-    assert_eq!(refused, "block column account at index 10 is 70000, must be within 65504 of zero, as buffer.account_f16 is on");
+    large.observation[10] = 70_000.0;
+    let refused = with_observation_f16(&large).unwrap_err().to_string();
+    assert_eq!(refused, "block column observation at index 10 is 70000, must be within 65504 of zero, as buffer.observation_f16 is on");
 }
 
 #[test]
 fn every_cut_and_every_flipped_byte_is_seen() {
-    let bytes = encode(&samples::block(1, 6, 3, 6, 11), AccountEncoding::F32);
+    let bytes = encode(&samples::block(1, 6, 3, 6, 11), ObservationEncoding::F32);
     for len in 0..bytes.len() {
         part(&bytes[..len]);
     }
@@ -80,7 +82,7 @@ fn every_cut_and_every_flipped_byte_is_seen() {
 #[test]
 fn the_damaged_part_is_named() {
     let block = samples::block(1, 64, 8, 6, 11);
-    let bytes = encode(&block, AccountEncoding::F32);
+    let bytes = encode(&block, ObservationEncoding::F32);
     let at = |change: usize| {
         let mut changed = bytes.clone();
         changed[change] ^= 1;
@@ -90,17 +92,19 @@ fn the_damaged_part_is_named() {
     assert_eq!(part(&at(20)), "header");
     assert_eq!(part(&at(HEADER_LEN)), "table");
     assert_eq!(part(&at(bytes.len() - 1)), "last_value");
+    let off_policy = encode(&samples::off_policy(1, 64, 8, 6, 11), ObservationEncoding::F32);
+    assert_eq!(part(&[&off_policy[..off_policy.len() - 1], &[!off_policy[off_policy.len() - 1]]].concat()), "state");
     let mut other_format = bytes.clone();
     other_format[4] = 9;
     seal(&mut other_format);
     let message = decode(&other_format).unwrap_err().to_string();
-    assert_eq!(message, "damaged header: found format 9, expected format 1");
+    assert_eq!(message, "damaged header: found format 9, expected format 2");
 }
 
 #[test]
 fn absurd_sizes_under_a_true_checksum_allocate_nothing() {
-    let bytes = encode(&samples::block(1, 4, 2, 6, 1), AccountEncoding::F32);
-    for at in [16, 20, 24] {
+    let bytes = encode(&samples::block(1, 4, 2, 6, 1), ObservationEncoding::F32);
+    for at in [16, 20, 24, 28, 32] {
         let mut absurd = bytes.clone();
         absurd[at..at + 4].fill(0xff);
         seal(&mut absurd);
@@ -118,54 +122,58 @@ fn absurd_sizes_under_a_true_checksum_allocate_nothing() {
     assert_eq!(part(&long), "table");
 }
 
-/// Any bits at all in the floats: the codec keeps what it is given, the door is elsewhere.
+#[test]
+fn off_policy_blocks_come_back_with_and_without_a_market() {
+    for block in [
+        samples::off_policy(9, 64, 8, 6, 3),
+        samples::off_policy(9, 64, 8, 0, 3),
+        samples::without_market(samples::off_policy(9, 64, 8, 6, 3)),
+    ] {
+        block.validate().unwrap();
+        let bytes = encode(&block, ObservationEncoding::F32);
+        assert!(same_bits(&decode(&bytes).unwrap(), &block));
+        let rounded = with_observation_f16(&block).unwrap();
+        assert!(same_bits(&decode(&encode(&rounded, ObservationEncoding::F16)).unwrap(), &rounded));
+        assert_eq!(same_bits(&rounded, &block), block.observation_width == 0);
+    }
+}
+
+/// Any bits at all in the columns: the codec keeps what it is given, the door is elsewhere.
 fn any_block() -> impl Strategy<Value = TransitionBlock> {
-    let sizes = (1_u32..20, 1_u32..9, 0_u16..8, 0_u64..1 << 40, any::<bool>());
-    sizes.prop_flat_map(|(num_steps, num_envs, account_width, version, calm)| {
-        let len = (num_steps * num_envs) as usize;
-        // Calm columns compress, wild ones do not: both paths are taken.
-        let float = if calm { (0_u32..3).boxed() } else { any::<u32>().boxed() }.prop_map(f32::from_bits).boxed();
-        let column = |len: usize| prop::collection::vec(float.clone(), len);
-        (
-            prop::collection::vec(any::<u16>(), len),
-            prop::collection::vec(any::<u32>(), len),
-            column(len * usize::from(account_width)),
-            (column(len), column(len), column(len), column(len)),
-            prop::collection::vec(any::<u8>(), len),
-            prop::collection::vec((any::<u32>(), float.clone()), 0..=len),
-            column(num_envs as usize),
-        )
-            .prop_map(move |(table, row, account, (action, log_prob, value, reward), flags, bootstrap, last_value)| {
-                TransitionBlock {
-                    policy_version: PolicyVersion(version),
-                    num_steps,
-                    num_envs,
-                    account_width,
-                    table,
-                    row,
-                    account,
-                    action,
-                    log_prob,
-                    value,
-                    reward,
-                    flags,
-                    bootstrap,
-                    last_value,
-                }
-            })
+    let shape = (1_u32..20, 1_u32..9, 0_u16..8, 1_u16..4, 0_u64..1 << 40, any::<u64>(), any::<bool>(), any::<bool>(), any::<bool>());
+    shape.prop_map(|(num_steps, num_envs, observation_width, action_width, version, seed, calm, market, is_on_policy)| {
+        let base = if is_on_policy { samples::block } else { samples::off_policy };
+        let mut block = base(version, num_steps, num_envs, observation_width, seed);
+        if !market {
+            block = samples::without_market(block);
+        }
+        let mut draw = ChaCha8Rng::seed_from_u64(seed);
+        block.action_width = action_width;
+        block.action = vec![0.0; block.num_transitions() * usize::from(action_width)];
+        let TransitionBlock { observation, action, log_prob, value, reward, last_value, state, after, terminal, .. } = &mut block;
+        for column in [observation, action, log_prob, value, reward, last_value, state, &mut after.observation, &mut terminal.observation] {
+            // Calm columns compress, wild ones do not: both paths are taken.
+            column.fill_with(|| f32::from_bits(if calm { draw.random_range(0..3) } else { draw.random() }));
+        }
+        for column in [&mut block.row, &mut block.after.row, &mut block.terminal.index, &mut block.terminal.row] {
+            column.fill_with(|| draw.random());
+        }
+        block.flags.fill_with(|| draw.random());
+        block.reward_scale = f32::from_bits(draw.random());
+        block
     })
 }
 
 proptest! {
     #[test]
     fn what_went_in_comes_out(block in any_block()) {
-        prop_assert!(same_bits(&decode(&encode(&block, AccountEncoding::F32)).unwrap(), &block));
+        prop_assert!(same_bits(&decode(&encode(&block, ObservationEncoding::F32)).unwrap(), &block));
     }
 
     /// Behind true checksums LZ4 itself sees the damage, or the result is some other block; never a panic.
     #[test]
     fn damage_under_true_checksums_does_not_panic(seed in 0_u64..50, at in any::<prop::sample::Index>(), value in any::<u8>()) {
-        let mut bytes = encode(&samples::block(1, 32, 4, 6, seed), AccountEncoding::F32);
+        let mut bytes = encode(&samples::block(1, 32, 4, 6, seed), ObservationEncoding::F32);
         let at = at.index(bytes.len());
         bytes[at] = value;
         let mut start = HEADER_LEN;

@@ -4,13 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, Arbiter, Context, Handler, Message};
 use anyhow::Result;
-use grandmodel_agents::{
-    actors::{EmbedderLinks, embed_rows},
-    env::ACCOUNT_WIDTH,
-    policy::AgentNet,
-};
+use grandmodel_agents::actors::{EmbedderLinks, embed_rows};
 use grandmodel_embedders::{
-    Embedder, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule, TacticalModule,
+    Embedder, EmbedderStack, LvnModule, PolicyVersion, Preset, Published, RegimeModule, StructureModule, TacticalModule,
     device::{self, Infer},
 };
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -75,10 +71,10 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 async fn one_row(preset: Preset, arbiter: &Arbiter) -> Result<Vec<f64>> {
     let table = market::table()?;
     let ready: Vec<u32> = (0..table.len()).filter(|row| table.is_ready(*row)).map(|row| row as u32).collect();
-    let net = AgentNet::<Infer>::new(preset, ACCOUNT_WIDTH, 3, &mut ChaCha8Rng::seed_from_u64(1), &device::cpu());
+    let stack = EmbedderStack::<Infer>::new(preset, &mut ChaCha8Rng::seed_from_u64(1), &device::cpu());
     let published = Arc::new(Published::new());
     let version = PolicyVersion(0);
-    published.publish(version, &net.embedders);
+    published.publish(version, &stack);
     let handle = arbiter.handle();
     let structure = Embedder::<StructureModule<Infer>>::new(version, published.clone())?;
     let tactical = Embedder::<TacticalModule<Infer>>::new(version, published.clone())?;

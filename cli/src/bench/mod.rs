@@ -5,6 +5,7 @@
 mod actors;
 mod market;
 mod network;
+mod replay;
 mod store;
 
 use std::{
@@ -125,6 +126,7 @@ pub fn run(filter: &str, json: Option<&Path>) -> Result<()> {
     network::rows(&mut bench)?;
     actors::rows(&mut bench)?;
     store::rows(&mut bench)?;
+    replay::rows(&mut bench)?;
     if let Some(path) = json {
         let git_hash = machine::git_hash();
         let report = Report {

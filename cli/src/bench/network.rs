@@ -1,16 +1,25 @@
-//! Embedders, policy, head and a whole PPO gradient.
+//! Embedders, head and the gradient of the market's encoder.
 
 use std::hint::black_box;
 
 use anyhow::Result;
 use burn::tensor::{Tensor, TensorData, backend::AutodiffBackend};
-use grandmodel_agents::{actors::market_parts, env::ACCOUNT_WIDTH, head::HeadScratch, policy::AgentNet};
+use grandmodel_agents::{
+    actors::market_parts,
+    config::ModelConfig,
+    encoder::{AheadWidths, MarketEncoder},
+    env::ACCOUNT_WIDTH,
+    head::{Head, HeadScratch, HeadShape},
+    heads::{ActorCritic, Memory},
+    space::ActionSpace,
+};
 use grandmodel_embedders::{
     EMBEDDING_DIM, EmbedderModule, LvnModule, Preset, RegimeModule, StructureModule, TacticalModule,
     device::{self, Device, Infer, Train},
     embed_rows, parameters,
 };
-use grandmodel_trainer::{PpoConfig, batch::GradBatch, ppo::block_gradient};
+use grandmodel_market::TableSpan;
+use grandmodel_trainer::encoder::EncoderLearner;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{Bench, market};
@@ -32,7 +41,11 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
     let cpu = device::cpu();
     for preset in [Preset::Tiny, Preset::Small] {
         let tag = format!("{preset:?}").to_lowercase();
-        let net = AgentNet::<Infer>::new(preset, ACCOUNT_WIDTH, 3, &mut ChaCha8Rng::seed_from_u64(1), &cpu);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let model = ModelConfig { preset, ..ModelConfig::default() };
+        let shape = ActorCritic::new(&model.actor_critic(ActionSpace::Discrete { num_actions: 3 }, ACCOUNT_WIDTH, true));
+        let widths = AheadWidths { detached: Vec::new(), attached: shape.ahead_widths() };
+        let net = MarketEncoder::<Infer>::new(preset, &widths, &mut rng, &cpu);
         let stack = &net.embedders;
         forward(bench, &format!("network: {tag} structure forward"), &stack.structure, &table, &rows);
         forward(bench, &format!("network: {tag} tactical forward"), &stack.tactical, &table, &rows);
@@ -44,19 +57,22 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         train::<LvnModule<Train>>(bench, &format!("network: {tag} lvn training step"), &stack.lvn, &cpu);
         let embeddings = vec![0.1; WINDOWS * EMBEDDING_DIM];
         bench.row(&format!("network: {tag} policy, market part"), "rows", WINDOWS, || {
-            drop(black_box(market_parts(&net.policy, &cpu, &embeddings)));
+            drop(black_box(market_parts(&net.mixer, &cpu, &embeddings)));
         });
-        let head = net.policy.head();
-        let (market, account) = (vec![0.1; head.hidden()], vec![0.2; ACCOUNT_WIDTH]);
-        let (mut scratch, mut logits) = (HeadScratch::default(), vec![0.0; head.num_actions()]);
+        let (ahead, account, mut logits) = (vec![0.1; shape.ahead_width()], vec![0.2; ACCOUNT_WIDTH], vec![0.0; 3]);
+        let head = Head { parameters: shape.init(model.init, 0.0, &mut rng).into(), shape: HeadShape::ActorCritic(shape) };
+        let mut scratch = HeadScratch::default();
         bench.row(&format!("network: {tag} policy, per step"), "decisions", 1000, || {
             for _ in 0..1000 {
-                black_box(head.forward(&market, &account, &mut scratch, &mut logits));
+                let mut memory = Memory { lanes: 1, starts: &[], state: &mut [] };
+                head.prefer(&account, Some(&ahead), &[], &mut memory, &mut scratch, &mut logits);
+                black_box(&logits);
             }
         });
-        let (batch, ppo) = (grad_batch(), PpoConfig::default());
-        bench.row(&format!("network: {tag} PPO gradient, one thread"), "samples", BATCH, || {
-            black_box(block_gradient(&net, &batch, BATCH, &ppo, &cpu));
+        let learner = EncoderLearner::new(net.clone(), vec![TableSpan::whole(table.clone())], cpu.clone());
+        let samples: Vec<(u16, u32)> = rows.iter().take(BATCH).map(|row| (0, *row)).collect();
+        bench.row(&format!("network: {tag} encoder gradient, one thread"), "samples", BATCH, || {
+            drop(black_box(learner.gradient(samples.iter().copied(), 1e-3, |ahead| vec![1e-3; ahead.len()])));
         });
     }
     Ok(())
@@ -87,26 +103,4 @@ where
         let loss = (output.mean.mean() + output.aux.mean()).into_primitive().tensor();
         drop(black_box(<Train as AutodiffBackend>::backward(loss)));
     });
-}
-
-/// A block of the right shapes with arbitrary numbers.
-fn grad_batch() -> GradBatch {
-    let values = |len: usize| (0..len).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect::<Vec<f32>>();
-    GradBatch {
-        batch: BATCH,
-        structure: values(BATCH * 48 * 8),
-        tactical: values(BATCH * 60 * 7),
-        regime: values(BATCH * 8),
-        lvn: values(BATCH * 5),
-        account: values(BATCH * ACCOUNT_WIDTH),
-        action: (0..BATCH as i32).map(|i| i % 3).collect(),
-        log_prob: vec![-1.1; BATCH],
-        value: values(BATCH),
-        advantage: values(BATCH),
-        returns: values(BATCH),
-        base_label: values(BATCH * 2),
-        base_weight: vec![1.0; BATCH],
-        structure_label: values(BATCH * 2),
-        structure_weight: vec![1.0; BATCH],
-    }
 }

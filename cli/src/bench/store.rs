@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc};
 use anyhow::Result;
 use grandmodel_buffers::{
     BufferConfig, PolicyVersion, SegmentStore, TransitionBlock,
-    codec::{AccountEncoding, decode, encode},
+    codec::{ObservationEncoding, decode, encode},
 };
 use grandmodel_memory::{GaugeRoots, Gauges};
 
@@ -22,17 +22,19 @@ fn block(policy_version: u64) -> TransitionBlock {
         policy_version: PolicyVersion(policy_version),
         num_steps: STEPS as u32,
         num_envs: LANES as u32,
-        account_width: ACCOUNT_WIDTH as u16,
+        observation_width: ACCOUNT_WIDTH as u16,
+        action_width: 1,
         table: vec![0; n],
         row: (0..n).map(|i| (i / LANES + i % LANES * 97) as u32).collect(),
-        account: (0..n * ACCOUNT_WIDTH).map(|i| (i % 13) as f32 / 13.0).collect(),
+        observation: (0..n * ACCOUNT_WIDTH).map(|i| (i % 13) as f32 / 13.0).collect(),
         action: (0..n).map(|i| (i % 3) as f32).collect(),
         log_prob: vec![-1.0986; n],
         value: (0..n).map(|i| (i % 101) as f32 / 101.0).collect(),
         reward: (0..n).map(|i| (i % 89) as f32 / 1e5).collect(),
         flags: vec![0; n],
-        bootstrap: Vec::new(),
         last_value: vec![0.0; LANES],
+        reward_scale: 1.0,
+        ..TransitionBlock::default()
     }
 }
 
@@ -51,8 +53,10 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
             drop(black_box(store.push(Arc::new(pushed))));
             drop(black_box(store.take(PolicyVersion(version))));
         });
-        bench.row("buffer: compress with LZ4", "transitions", STEPS * LANES, || drop(black_box(encode(&template, AccountEncoding::F32))));
-        let packed = encode(&template, AccountEncoding::F32);
+        bench.row("buffer: compress with LZ4", "transitions", STEPS * LANES, || {
+            drop(black_box(encode(&template, ObservationEncoding::F32)))
+        });
+        let packed = encode(&template, ObservationEncoding::F32);
         bench.row("buffer: read from LZ4", "transitions", STEPS * LANES, || drop(black_box(decode(&packed))));
     }
     if bench.wants("memory") {

@@ -15,7 +15,7 @@ mod bilstm;
 mod composed;
 mod fused;
 mod gelu;
-mod kernels;
+pub mod kernels;
 mod layer_norm;
 mod linear;
 #[cfg(test)]

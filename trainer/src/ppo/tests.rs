@@ -1,146 +1,214 @@
-//! The PPO gradient against itself: blocks add up, the first ratio is 1, and a GPU driver gives the processor's numbers.
+//! The PPO gradient against Stable-Baselines3, against finite differences and against itself in blocks.
 
-use burn::module::Module;
-use grandmodel_agents::{
-    env::ACCOUNT_WIDTH,
-    head::{HeadScratch, log_softmax},
-    policy::AgentNet,
-};
-use grandmodel_embedders::{
-    Preset,
-    device::{self, Device, DeviceChoice, Infer},
-    parameters,
-};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use grandmodel_agents::{heads::ActorCriticConfig, net::Activation};
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde_json::Value;
 
 use super::*;
-use crate::adam::{Adam, TreeSum};
+use crate::{adam::Adam, gae, golden};
 
-const BATCH: usize = 16;
+const DISCRETE: ActionSpace = ActionSpace::Discrete { num_actions: 3 };
+const CONTINUOUS: ActionSpace = ActionSpace::Box { width: 2, low: -1.0, high: 1.0 };
 
-fn net(device: &Device) -> AgentNet<Infer> {
-    AgentNet::new(Preset::Tiny, ACCOUNT_WIDTH, 3, &mut ChaCha8Rng::seed_from_u64(5), &device::cpu()).to_device(device)
+fn head(space: ActionSpace, hidden: usize) -> ActorCriticConfig {
+    let hidden = vec![hidden; 2];
+    ActorCriticConfig { space, observation_width: 4, ahead: false, shared: false, hidden, activation: Activation::Tanh, lstm: None }
 }
 
-/// Random inputs; log-probabilities are those of the network itself.
-fn batch(net: &AgentNet<Infer>, n: usize) -> GradBatch {
-    let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let mut values = |len: usize| (0..len).map(|_| (rng.next_u32() as f32 / u32::MAX as f32) * 2.0 - 1.0).collect::<Vec<f32>>();
-    let mut batch = GradBatch {
-        batch: n,
-        structure: values(n * 48 * 8),
-        tactical: values(n * 60 * 7),
-        regime: values(n * 8),
-        lvn: values(n * 5),
-        account: values(n * ACCOUNT_WIDTH),
-        action: (0..n as i32).map(|i| i % 3).collect(),
-        log_prob: Vec::new(),
-        value: values(n),
-        advantage: values(n),
-        returns: values(n),
-        base_label: values(n * 2),
-        base_weight: vec![1.0; n],
-        structure_label: values(n * 2),
-        structure_weight: (0..n).map(|i| (i % 4 != 0) as u8 as f32).collect(),
-    };
-    let device = device::cpu();
-    let embedding = net.embedders.forward(batch.inputs::<Infer>(&device)).mean();
-    let market: Vec<f32> = net.policy.market_part(embedding).into_data().into_vec().unwrap();
-    let head = net.policy.head();
-    let (mut scratch, mut logits) = (HeadScratch::default(), vec![0.0; 3]);
-    for (i, market) in market.chunks_exact(head.hidden()).enumerate() {
-        head.forward(market, &batch.account[i * ACCOUNT_WIDTH..(i + 1) * ACCOUNT_WIDTH], &mut scratch, &mut logits);
-        log_softmax(&mut logits);
-        batch.log_prob.push(logits[batch.action[i] as usize]);
+/// Parameters of a recorded network in the head's order.
+fn recorded(network: &Value) -> Vec<f32> {
+    let layers = ["policy_net.0", "policy_net.2", "value_net.0", "value_net.2"].map(|layer| format!("mlp_extractor.{layer}"));
+    let order = [&layers[0], &layers[1], "action_net", &layers[2], &layers[3], "value_net"];
+    let mut parameters: Vec<f32> = order.iter().flat_map(|layer| golden::linear(network, &[layer])).collect();
+    if !network["log_std"].is_null() {
+        parameters.extend(golden::floats(&network["log_std"]));
     }
-    batch
+    parameters
 }
 
-fn half(batch: &GradBatch, second: bool) -> GradBatch {
-    let n = batch.batch / 2;
-    let cut = |values: &Vec<f32>| {
-        let width = values.len() / batch.batch;
-        let from = if second { n * width } else { 0 };
-        values[from..from + n * width].to_vec()
+/// Three steps on one mini-batch: parameters to 1e-5, gradients to 1e-6.
+fn check_against(name: &str, space: ActionSpace) {
+    let file = golden::read(name);
+    let number = |key: &str| golden::number(&file["settings"][key]);
+    // The reference's value loss is the squared error, ours half of it.
+    let ppo = PpoConfig { ent_coef: number("ent_coef"), vf_coef: 2.0 * number("vf_coef"), clip_vloss: false, ..PpoConfig::default() };
+    let (max_norm, rate, eps) = (number("max_grad_norm"), file["settings"]["learning_rate"].as_f64().unwrap(), number("adam_eps"));
+    let column = |name: &str| golden::floats(&file["batch"][name]);
+    let mut samples = Samples {
+        batch: 32,
+        observation: column("observation"),
+        action: column("action"),
+        log_prob: column("log_prob"),
+        value: column("value"),
+        advantage: column("advantage"),
+        returns: column("return"),
+        ..Samples::default()
     };
-    GradBatch {
-        batch: n,
-        structure: cut(&batch.structure),
-        tactical: cut(&batch.tactical),
-        regime: cut(&batch.regime),
-        lvn: cut(&batch.lvn),
-        account: cut(&batch.account),
-        action: batch.action[if second { n } else { 0 }..][..n].to_vec(),
-        log_prob: cut(&batch.log_prob),
-        value: cut(&batch.value),
-        advantage: cut(&batch.advantage),
-        returns: cut(&batch.returns),
-        base_label: cut(&batch.base_label),
-        base_weight: cut(&batch.base_weight),
-        structure_label: cut(&batch.structure_label),
-        structure_weight: cut(&batch.structure_weight),
+    gae::normalize(&mut samples.advantage);
+    let mut scratch = PpoScratch { samples, ..PpoScratch::default() };
+    let shape = ActorCritic::new(&head(space, 16));
+    let mut parameters = recorded(&file["before"]);
+    let mut adam = Adam::new(parameters.len());
+    for (index, step) in file["steps"].as_array().unwrap().iter().enumerate() {
+        let mut gradient = vec![0.0; parameters.len()];
+        let sums = head_gradient(&shape, &parameters, None, 32, &ppo, number("clip_range"), &mut scratch, &mut gradient);
+        let losses = [
+            ("policy_gradient_loss", sums.policy),
+            ("value_loss", 2.0 * sums.value),
+            ("entropy_loss", -sums.entropy),
+            ("approx_kl", sums.approx_kl),
+            ("clip_fraction", sums.clipped),
+        ];
+        for (loss, sum) in losses {
+            let (found, expected) = ((sum / sums.count) as f32, golden::number(&step["loss"][loss]));
+            assert!((found - expected).abs() < 1e-5, "{name} step {index}: {loss} {found}, expected {expected}");
+        }
+        let norm = adam.step(&mut parameters, &gradient, rate, eps, max_norm) as f32;
+        let clipped: Vec<f32> = gradient.iter().map(|g| g * (max_norm / (norm + 1e-6)).min(1.0)).collect();
+        golden::assert_close(&format!("{name} gradient {index}"), &clipped, &recorded(&step["gradient"]), 1e-6);
+        golden::assert_close(&format!("{name} step {index}"), &parameters, &recorded(&step["after"]), 1e-5);
     }
-}
-
-/// Relative distance of two vectors.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-    square(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b))) / square(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
 }
 
 #[test]
-fn the_policy_that_acted_is_the_policy_that_learns() {
-    // The plain-Rust head collected, the Burn module learns: before the first step every ratio is 1, so KL and clipping are 0.
-    let device = device::cpu();
-    let net = net(&device);
-    let sums = block_gradient(&net, &batch(&net, BATCH), BATCH, &PpoConfig::default(), &device).sums;
-    assert!(sums.approx_kl.abs() < 1e-6 * BATCH as f64, "{}", sums.approx_kl);
-    assert_eq!((BATCH as f64, 0.0), (sums.count, sums.clipped));
-    // Three nearly equal actions: entropy of each sample is ln 3.
-    assert!((sums.entropy / BATCH as f64 - 3f64.ln()).abs() < 1e-3, "{}", sums.entropy);
+fn updates_over_discrete_actions_are_those_of_stable_baselines3() {
+    check_against("ppo_discrete", DISCRETE);
+}
+
+#[test]
+fn updates_over_continuous_actions_are_those_of_stable_baselines3() {
+    check_against("ppo_continuous", CONTINUOUS);
+}
+
+fn draw(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// A rollout of 5 steps in 4 lanes with two ends, whose old log-probabilities and values stand off the network's by steps that keep every sample away
+/// from the kinks of the loss: ratios of e^+-0.1 within the clip of 0.2 and e^+-0.5 outside, values of +-0.05 and +-0.5.
+fn rollout(shape: &ActorCritic, parameters: &[f32], ahead: Option<&[f32]>, rng: &mut ChaCha8Rng) -> TransitionBlock {
+    let batch = 20;
+    let mut block = TransitionBlock {
+        num_steps: 5,
+        num_envs: 4,
+        observation_width: 4,
+        action_width: shape.space().width() as u16,
+        state_width: shape.state_width() as u16,
+        observation: draw(batch * 4, rng),
+        flags: (0..batch).map(|i| if i == 5 || i == 10 { flags::TERMINATED } else { 0 }).collect(),
+        state: draw(4 * shape.state_width(), rng),
+        ..TransitionBlock::default()
+    };
+    let columns = ahead.map(|values| Columns { values, stride: shape.ahead_width(), offset: 0 });
+    // Indices 5 and 10 end, so the same lanes begin one step, four indices, later.
+    let starts: Vec<bool> = (0..batch).map(|i| i == 9 || i == 14).collect();
+    let mut state = block.state.clone();
+    let mut memory = Memory { lanes: 4, starts: &starts, state: &mut state };
+    let mut tape = ActorCriticTape::default();
+    shape.forward(parameters, &block.observation, columns, batch, &mut memory, &[], &mut tape);
+    for (i, row) in tape.policy.chunks_exact_mut(shape.policy_width()).enumerate() {
+        let log_prob = match shape.space() {
+            ActionSpace::Discrete { num_actions } => {
+                distribution::log_softmax(row);
+                block.action.push((i % num_actions) as f32);
+                row[i % num_actions]
+            }
+            ActionSpace::Box { .. } => {
+                let action: Vec<f32> = row.iter().map(|mean| mean + rng.random_range(-1.0..1.0)).collect();
+                block.action.extend_from_slice(&action);
+                distribution::gaussian_log_prob(&action, row, shape.log_std(parameters))
+            }
+        };
+        block.log_prob.push(log_prob + [-0.5, -0.1, 0.1, 0.5][i % 4]);
+        block.value.push(tape.value[i] + [0.05, -0.5, 0.5][i % 3]);
+    }
+    block
+}
+
+/// Heads of every kind: over discrete and continuous actions, one trunk and two, with a part ahead, with an LSTM.
+fn heads() -> [ActorCriticConfig; 6] {
+    let (discrete, continuous) = (head(DISCRETE, 8), head(CONTINUOUS, 8));
+    [
+        ActorCriticConfig { shared: true, ahead: true, ..discrete.clone() },
+        ActorCriticConfig { lstm: Some(5), ..discrete.clone() },
+        discrete,
+        ActorCriticConfig { shared: true, ..continuous.clone() },
+        ActorCriticConfig { shared: true, lstm: Some(5), ahead: true, ..continuous.clone() },
+        continuous,
+    ]
+}
+
+/// Sums and gradients, also that of the part ahead, of some lanes or samples of a rollout.
+fn gradient_of(
+    (shape, parameters, ahead): (&ActorCritic, &[f32], &[f32]),
+    set: &LearningSet<'_>,
+    (indices, lanes): (&[u32], usize),
+    ppo: &PpoConfig,
+) -> (LossSums, Vec<f32>, Vec<f32>) {
+    let mut scratch = PpoScratch::default();
+    scratch.samples.gather(set, indices, set.advantages, lanes);
+    let stride = shape.ahead_width();
+    let rows = indices.iter().flat_map(|i| &ahead[*i as usize * stride..(*i as usize + 1) * stride]);
+    let ahead: Option<Vec<f32>> = (stride > 0).then(|| rows.copied().collect());
+    let mut gradient = vec![0.0; parameters.len()];
+    let sums = head_gradient(shape, parameters, ahead.as_deref(), 20, ppo, ppo.clip_coef, &mut scratch, &mut gradient);
+    (sums, gradient, scratch.d_ahead)
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for (config, clip_vloss) in heads().into_iter().flat_map(|head| [(head.clone(), false), (head, true)]) {
+        let shape = ActorCritic::new(&config);
+        let (parameters, ahead) = (draw(shape.num_parameters(), &mut rng), draw(20 * shape.ahead_width(), &mut rng));
+        let block = rollout(&shape, &parameters, config.ahead.then_some(&ahead), &mut rng);
+        // Values stand within 0.5 of the old ones and returns at least 1 from them: the clipped and the plain error never tie.
+        let returns: Vec<f32> = block.value.iter().enumerate().map(|(i, v)| v + [2.0, -2.0][i % 2]).collect();
+        let advantages: Vec<f32> = (0..20).map(|i| [1.0, 0.5, -1.5, -0.5, 2.0][i % 5]).collect();
+        let set = LearningSet { block: &block, advantages: &advantages, returns: &returns };
+        let ppo = PpoConfig { clip_vloss, ent_coef: 0.05, vf_coef: 0.5, ..PpoConfig::default() };
+        let order: Vec<u32> = (0..20).collect();
+        let run = |parameters: &[f32], ahead: &[f32]| gradient_of((&shape, parameters, ahead), &set, (&order, 4), &ppo);
+        let loss = |parameters: &[f32], ahead: &[f32]| {
+            let sums = run(parameters, ahead).0;
+            (sums.policy + f64::from(ppo.vf_coef) * sums.value - f64::from(ppo.ent_coef) * sums.entropy) / sums.count
+        };
+        let (_, gradient, d_ahead) = run(&parameters, &ahead);
+        let check = |what: &str, at: &[f32], gradient: &[f32], f: &dyn Fn(&[f32]) -> f64| {
+            for index in 0..at.len() {
+                let moved = |by: f32| f(&at.iter().enumerate().map(|(i, x)| if i == index { x + by } else { *x }).collect::<Vec<f32>>());
+                let (found, expected) = (f64::from(gradient[index]), (moved(2e-3) - moved(-2e-3)) / 4e-3);
+                assert!(
+                    (found - expected).abs() < 5e-4 * (1.0 + expected.abs()),
+                    "{config:?}: {what} {index}: {found}, by differences {expected}"
+                );
+            }
+        };
+        check("parameter", &parameters, &gradient, &|parameters| loss(parameters, &ahead));
+        check("ahead", &ahead, &d_ahead, &|ahead| loss(&parameters, ahead));
+    }
 }
 
 #[test]
 fn blocks_add_up_to_the_whole() {
-    let device = device::cpu();
-    let (net, ppo) = (net(&device), PpoConfig::default());
-    let whole = batch(&net, BATCH);
-    let expected = block_gradient(&net, &whole, BATCH, &ppo, &device).gradient;
-    let mut sum = TreeSum::default();
-    for second in [false, true] {
-        sum.push(block_gradient(&net, &half(&whole, second), BATCH, &ppo, &device).gradient);
-    }
-    let found = distance(&sum.finish(), &expected);
-    assert!(found < 1e-5, "{found}");
-}
-
-#[test]
-fn a_few_steps_on_software_vulkan_agree_with_the_processor() {
-    let Ok(wgpu) = device::resolve(DeviceChoice::Wgpu, 0) else {
-        println!("skipped: no Vulkan, Metal or DirectX adapter here (Debian: mesa-vulkan-drivers)");
-        return;
-    };
-    let train = |device: &Device| {
-        let ppo = PpoConfig::default();
-        let mut net = net(device);
-        let batch = batch(&self::net(&device::cpu()), BATCH);
-        let mut parameters = parameters::to_flat(&net);
-        let mut adam = Adam::new(parameters.len());
-        for _ in 0..3 {
-            let gradient = block_gradient(&net, &batch, BATCH, &ppo, device).gradient;
-            adam.step(&mut parameters, &gradient, 1e-3, ppo.max_grad_norm);
-            net = parameters::from_flat(net, &parameters).unwrap();
-        }
-        (parameters, block_gradient(&net, &batch, BATCH, &ppo, device).sums)
-    };
-    let (cpu_parameters, cpu) = train(&device::cpu());
-    let (wgpu_parameters, wgpu) = train(&wgpu);
-    let found = distance(&wgpu_parameters, &cpu_parameters);
-    assert!(found < 1e-3, "{found}");
-    for (name, cpu, wgpu) in [("policy", cpu.policy, wgpu.policy), ("value", cpu.value, wgpu.value), ("aux", cpu.aux, wgpu.aux)] {
-        assert!((cpu - wgpu).abs() < 1e-3 * cpu.abs().max(1.0), "{name}: {cpu} on the processor, {wgpu} on the adapter");
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    for config in heads() {
+        let shape = ActorCritic::new(&config);
+        let (parameters, ahead) = (draw(shape.num_parameters(), &mut rng), draw(20 * shape.ahead_width(), &mut rng));
+        let block = rollout(&shape, &parameters, config.ahead.then_some(&ahead), &mut rng);
+        let (advantages, returns) = (draw(20, &mut rng), draw(20, &mut rng));
+        let set = LearningSet { block: &block, advantages: &advantages, returns: &returns };
+        // Whole lanes, as an LSTM needs them: 2 and 0, then 1 and 3.
+        let lanes = |lanes: [u32; 2]| (0..5).flat_map(move |t| lanes.map(|lane| 4 * t + lane)).collect::<Vec<u32>>();
+        let order: Vec<u32> = (0..20).collect();
+        let run = |indices: &[u32], lanes| gradient_of((&shape, &parameters, &ahead), &set, (indices, lanes), &PpoConfig::default());
+        let (sums, whole, _) = run(&order, 4);
+        let ((mut first, mut gradient, _), (second, other, _)) = (run(&lanes([2, 0]), 2), run(&lanes([1, 3]), 2));
+        first.add(&second);
+        gradient.iter_mut().zip(other).for_each(|(sum, part)| *sum += part);
+        golden::assert_close("gradient", &gradient, &whole, 1e-5);
+        assert!((sums.policy - first.policy).abs() < 1e-5 && (sums.value - first.value).abs() < 1e-4, "{sums:?}, in parts {first:?}");
+        assert_eq!((sums.count, sums.clipped), (first.count, first.clipped));
     }
 }

@@ -3,11 +3,11 @@
 //! Every kernel gives the same bits at every instruction set ([`simd`]): sums run in 16 fixed lanes and products are fused
 //! wherever the source says so. Only matrix products ([`gemm`]) may differ between processors.
 
-pub mod attention;
-pub mod gelu;
+pub(crate) mod attention;
+pub(crate) mod gelu;
 pub mod gemm;
-pub mod layer_norm;
-pub mod lstm;
+pub(crate) mod layer_norm;
+pub(crate) mod lstm;
 pub mod math;
 pub mod simd;
 

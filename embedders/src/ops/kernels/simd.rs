@@ -77,6 +77,7 @@ pub fn with_level<T>(wanted: Level, f: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Writes a function that picks its instruction set at run time. The arguments are taken as they are, so slices stay slices.
+#[macro_export]
 macro_rules! simd_fn {
     ($(#[$meta:meta])* pub fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -111,4 +112,4 @@ macro_rules! simd_fn {
     };
 }
 
-pub(super) use simd_fn;
+pub use crate::simd_fn;

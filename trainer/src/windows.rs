@@ -1,7 +1,6 @@
-//! Indices into feature tables in; the arrays of one gradient block out. It copies windows once, for the samples of one block only.
+//! Rows of feature tables in; the windows and labels of one gradient block out. Windows are copied once, for the samples of one block only.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use grandmodel_buffers::TransitionBlock;
 use grandmodel_embedders::EmbedderInputs;
 use grandmodel_market::{
     TableSpan,
@@ -10,23 +9,9 @@ use grandmodel_market::{
 
 use crate::labels::SpanLabels;
 
-/// A rollout with what the learner derived from it.
-pub struct LearningSet<'a> {
-    /// The rollout.
-    pub block: &'a TransitionBlock,
-    /// Spans that its `table` column points into.
-    pub spans: &'a [TableSpan],
-    /// Auxiliary labels of each span.
-    pub labels: &'a [SpanLabels],
-    /// `[T, N]`.
-    pub advantages: &'a [f32],
-    /// `[T, N]`.
-    pub returns: &'a [f32],
-}
-
-/// Arrays of the samples of one gradient block, row-major, `batch` samples.
+/// Inputs and auxiliary labels of `batch` samples, row-major.
 #[derive(Clone, Debug, Default)]
-pub struct GradBatch {
+pub struct Windows {
     /// Samples.
     pub batch: usize,
     /// `[batch, 48, 8]`.
@@ -37,18 +22,6 @@ pub struct GradBatch {
     pub regime: Vec<f32>,
     /// `[batch, 5]`.
     pub lvn: Vec<f32>,
-    /// `[batch, account_width]`.
-    pub account: Vec<f32>,
-    /// `[batch]` action indices.
-    pub action: Vec<i32>,
-    /// `[batch]` log-probability when the action was taken.
-    pub log_prob: Vec<f32>,
-    /// `[batch]` value when the action was taken.
-    pub value: Vec<f32>,
-    /// `[batch]` advantages as the loss takes them (normalised by the caller over the whole effective batch).
-    pub advantage: Vec<f32>,
-    /// `[batch]` returns.
-    pub returns: Vec<f32>,
     /// `[batch, 2]` labels of the base frame; 0 where absent.
     pub base_label: Vec<f32>,
     /// `[batch]` 1 where the base label is there.
@@ -59,34 +32,25 @@ pub struct GradBatch {
     pub structure_weight: Vec<f32>,
 }
 
-impl GradBatch {
-    /// Gathers samples `indices` of a learning set; `advantages` run beside `indices`.
-    pub fn gather(set: &LearningSet<'_>, indices: &[u32], advantages: &[f32]) -> Self {
-        let batch = indices.len();
-        let width = usize::from(set.block.account_width);
+impl Windows {
+    /// Gathers rows, each an index of a span and a row of its table.
+    pub fn gather(spans: &[TableSpan], labels: &[SpanLabels], rows: &[(u16, u32)]) -> Self {
+        let batch = rows.len();
         let mut out = Self {
             batch,
             structure: vec![0.0; batch * STRUCTURE_WINDOW * STRUCTURE_FEATURES],
             tactical: vec![0.0; batch * TACTICAL_WINDOW * TACTICAL_FEATURES],
-            advantage: advantages.to_vec(),
             ..Self::default()
         };
         let structure = out.structure.chunks_exact_mut(STRUCTURE_WINDOW * STRUCTURE_FEATURES);
         let tactical = out.tactical.chunks_exact_mut(TACTICAL_WINDOW * TACTICAL_FEATURES);
-        for ((index, structure), tactical) in indices.iter().zip(structure).zip(tactical) {
-            let index = *index as usize;
-            let (span, labels) = (usize::from(set.block.table[index]), set.block.row[index] as usize);
-            let (table, row, labels) = (&set.spans[span].table, labels, &set.labels[span]);
+        for (((span, row), structure), tactical) in rows.iter().zip(structure).zip(tactical) {
+            let (table, labels, row) = (&spans[usize::from(*span)].table, &labels[usize::from(*span)], *row as usize);
             let structure_row = table.structure_row()[row] as usize;
             table.copy_structure_window(structure_row, structure);
             table.copy_tactical_window(row, tactical);
             out.regime.extend_from_slice(table.regime_row(structure_row));
             out.lvn.extend_from_slice(table.lvn_row(row));
-            out.account.extend_from_slice(&set.block.account[index * width..(index + 1) * width]);
-            out.action.push(set.block.action[index] as i32);
-            out.log_prob.push(set.block.log_prob[index]);
-            out.value.push(set.block.value[index]);
-            out.returns.push(set.returns[index]);
             push_label(labels.base[row - labels.start], &mut out.base_label, &mut out.base_weight);
             push_label(labels.structure[structure_row], &mut out.structure_label, &mut out.structure_weight);
         }

@@ -1,0 +1,140 @@
+//! The encoder in training against itself: what acted is what learns, blocks add up, the gradient is the slope, and a GPU driver gives the processor's
+//! numbers.
+
+use std::sync::Arc;
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, TensorData},
+};
+use grandmodel_agents::{actors::market_parts, encoder::AheadWidths};
+use grandmodel_embedders::{
+    EMBEDDING_DIM, Preset,
+    device::{self, DeviceChoice},
+};
+use grandmodel_market::{
+    FeatureTable,
+    features::FeatureConfig,
+    synth::{self, SynthConfig},
+};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use super::*;
+use crate::adam::{Adam, TreeSum};
+
+const AUX_SCALE: f32 = 0.01;
+
+fn learner(device: &Device) -> EncoderLearner {
+    let features = FeatureConfig { mmd_test: 8, mmd_reference: 16, ..FeatureConfig::default() };
+    let path = synth::generate(&SynthConfig::default(), 1, 2500).expect("bars");
+    let table = Arc::new(FeatureTable::build(&path.series, &features).expect("a table"));
+    let widths = AheadWidths { detached: Vec::new(), attached: vec![16, 8] };
+    let net = MarketEncoder::new(Preset::Tiny, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device::cpu());
+    EncoderLearner::new(net.to_device(device), vec![TableSpan::whole(table)], device.clone())
+}
+
+fn rows(learner: &EncoderLearner, count: usize) -> Vec<(u16, u32)> {
+    let rows: Vec<(u16, u32)> = learner.spans[0].ready_rows().step_by(7).take(count).map(|row| (0, row as u32)).collect();
+    assert_eq!(count, rows.len(), "the table has too few ready rows");
+    rows
+}
+
+/// Any gradient of the parts ahead.
+fn back(ahead: &[f32]) -> Vec<f32> {
+    (0..ahead.len()).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) / 64.0).collect()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    square(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b))) / square(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
+}
+
+#[test]
+fn what_acts_is_what_learns() {
+    let learner = learner(&device::cpu());
+    let rows = rows(&learner, 12);
+    let learned = learner.ahead(&rows).unwrap();
+    let windows = Windows::gather(&learner.spans, &learner.labels, &rows);
+    let embeddings: Vec<f32> = learner.net.embedders.forward(windows.inputs(&device::cpu())).mean().into_data().into_vec().unwrap();
+    assert_eq!(rows.len() * EMBEDDING_DIM, embeddings.len());
+    let acted = market_parts(&learner.net.mixer, &device::cpu(), &embeddings).unwrap();
+    assert!(distance(&learned, &acted) < 1e-6);
+}
+
+#[test]
+fn what_is_detached_teaches_its_own_layer_only() {
+    let widths = AheadWidths { detached: vec![4], attached: vec![3] };
+    let mut learner = learner(&device::cpu());
+    learner.net = MarketEncoder::new(Preset::Tiny, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device::cpu());
+    learner.num_parameters = parameters::num_parameters(&learner.net);
+    let rows = rows(&learner, 8);
+    // A loss on the detached columns alone: the first 4 of 7.
+    let only_detached = |ahead: &[f32]| (0..ahead.len()).map(|i| if i % 7 < 4 { 1.0 } else { 0.0 }).collect();
+    let gradient = learner.gradient(rows.iter().copied(), 0.0, only_detached).unwrap().gradient;
+    for slot in parameters::parameter_slots(&learner.net) {
+        let moved = gradient[slot.range].iter().any(|g| *g != 0.0);
+        assert_eq!(slot.name.contains("detached"), moved, "{}", slot.name);
+    }
+}
+
+#[test]
+fn blocks_add_up_to_the_whole() {
+    let learner = learner(&device::cpu());
+    let rows = rows(&learner, 16);
+    let whole = learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap();
+    let d_ahead = back(&learner.ahead(&rows).unwrap());
+    let mut sum = TreeSum::default();
+    let mut aux = 0.0;
+    for (rows, d) in rows.chunks(8).zip(d_ahead.chunks(d_ahead.len() / 2)) {
+        let block = learner.gradient(rows.iter().copied(), AUX_SCALE, |_| d.to_vec()).unwrap();
+        sum.push(block.gradient);
+        aux += block.aux;
+    }
+    let found = distance(&sum.finish(), &whole.gradient);
+    assert!(found < 1e-5, "{found}");
+    assert!((aux - whole.aux).abs() < 1e-3 * whole.aux.abs());
+}
+
+#[test]
+fn the_gradient_is_the_slope_along_itself() {
+    let mut learner = learner(&device::cpu());
+    let rows = rows(&learner, 8);
+    let at = learner.parameters();
+    let weights = back(&learner.ahead(&rows).unwrap());
+    let gradient = learner.gradient(rows.iter().copied(), 0.0, |_| weights.clone()).unwrap().gradient;
+    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    let mut loss = |by: f64| {
+        let moved: Vec<f32> = at.iter().zip(&gradient).map(|(p, g)| p + (by * f64::from(*g) / norm) as f32).collect();
+        learner.install(&moved).unwrap();
+        learner.ahead(&rows).unwrap().iter().zip(&weights).map(|(y, w)| f64::from(y * w)).sum::<f64>()
+    };
+    let slope = (loss(1e-2) - loss(-1e-2)) / 2e-2;
+    assert!((slope - norm).abs() < 1e-2 * norm, "{slope}, by the gradient {norm}");
+}
+
+#[test]
+fn a_few_steps_on_software_vulkan_agree_with_the_processor() {
+    let Ok(wgpu) = device::resolve(DeviceChoice::Wgpu, 0) else {
+        println!("skipped: no Vulkan, Metal or DirectX adapter here (Debian: mesa-vulkan-drivers)");
+        return;
+    };
+    let train = |device: &Device| {
+        let mut learner = learner(device);
+        let rows = rows(&learner, 16);
+        let mut parameters = learner.parameters();
+        let mut adam = Adam::new(parameters.len());
+        for _ in 0..3 {
+            let gradient = learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap().gradient;
+            adam.step(&mut parameters, &gradient, 1e-3, 1e-5, 0.5);
+            learner.install(&parameters).unwrap();
+        }
+        (parameters, learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap().aux)
+    };
+    let ((cpu, cpu_aux), (other, other_aux)) = (train(&device::cpu()), train(&wgpu));
+    let found = distance(&other, &cpu);
+    assert!(found < 1e-3, "{found}");
+    assert!((cpu_aux - other_aux).abs() < 1e-3 * cpu_aux.abs().max(1.0), "{cpu_aux} on the processor, {other_aux} on the adapter");
+    // The adapter is really used: a tensor made there reads back.
+    let there = Tensor::<Infer, 1>::from_data(TensorData::new(vec![1.5f32], [1]), &wgpu);
+    assert_eq!(vec![1.5f32], read(there).unwrap());
+}
