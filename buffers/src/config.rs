@@ -57,10 +57,14 @@ impl BufferConfig {
     pub fn validate(&self) -> Result<(), BuffersError> {
         if self.capacity.0 < CAPACITY_BYTES_MIN {
             let expected = "at least 4 KiB, room for one small rollout";
-            return Err(BuffersError::Setting { key: "capacity", value: self.capacity.to_string(), expected });
+            return Err(BuffersError::Setting { key: "buffer.capacity", value: self.capacity.to_string(), expected });
         }
         if !(0.0..=1.0).contains(&self.warm_at) {
-            return Err(BuffersError::Setting { key: "warm_at", value: self.warm_at.to_string(), expected: "a share between 0 and 1" });
+            return Err(BuffersError::Setting {
+                key: "buffer.warm_at",
+                value: self.warm_at.to_string(),
+                expected: "a share between 0 and 1",
+            });
         }
         Ok(())
     }

@@ -109,7 +109,7 @@ pub enum BuffersError {
     },
     /// A capacity in which not even the tables and two segments fit.
     #[error(
-        "buffer.capacity was {capacity}, a buffer of {buffer_size} transitions of this shape needs at least {needed}; raise it, or lower buffer_size or cache"
+        "replay.capacity was {capacity}, a buffer of {buffer_size} transitions of this shape needs at least {needed}; raise it, or lower buffer_size or cache"
     )]
     CapacityBelow {
         /// The setting.
@@ -121,7 +121,7 @@ pub enum BuffersError {
     },
     /// A rate limit under which inserting and sampling would wait for each other.
     #[error(
-        "buffer.rate.error_buffer was {error_buffer}, must be at least {needed}: pushes of {push} transitions at {samples_per_insert} samples each and batches of {batch} \
+        "replay.rate.error_buffer was {error_buffer}, must be at least {needed}: pushes of {push} transitions at {samples_per_insert} samples each and batches of {batch} \
          would come to where neither may go on"
     )]
     RateNeverMet {
@@ -209,9 +209,9 @@ pub enum BuffersError {
         message: &'static str,
     },
     /// A setting outside its range.
-    #[error("buffer.{key} was {value}, must be {expected}")]
+    #[error("{key} was {value}, must be {expected}")]
     Setting {
-        /// Name in the configuration.
+        /// Dotted name in the configuration.
         key: &'static str,
         /// What was written.
         value: String,

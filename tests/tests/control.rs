@@ -121,6 +121,27 @@ fn a_reward_that_is_no_number_ends_the_run_with_a_checkpoint() {
     assert_eq!(1, entries(&only_run(&runs).join("checkpoints")).len(), "{stderr}");
 }
 
+#[test]
+fn a_replay_that_cannot_work_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sac.toml");
+    let runs = folder.path().join("runs");
+    fs::write(&path, config(&runs, 1, SAC)).unwrap();
+    for (setting, expected) in [
+        ("sac.batch_size=2048", "sac.buffer_size was 1024"),
+        ("sac.buffer_size=512", "buffer_size was 512"),
+        ("replay.capacity=8 KiB", "8 KiB"),
+        ("replay.rate={ samples_per_insert = 1.0, error_buffer = 1.0 }", "error_buffer"),
+        ("replay.sampling={ prioritised = { alpha = 2.0 } }", "alpha"),
+        ("qrdqn.gamma=0.9", "more than one"),
+    ] {
+        let refused = grandmodel(&["train", path.to_str().unwrap(), "--set", setting]);
+        assert_eq!(Some(1), refused.code, "{setting}: {}", refused.stdout);
+        assert!(refused.stderr.contains(expected) && !refused.stderr.contains("panicked"), "{setting}: {}", refused.stderr);
+        assert_eq!(Vec::<PathBuf>::new(), entries(&runs), "{setting} left a run folder");
+    }
+}
+
 /// A market small enough for canaries in a test.
 fn small_market() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

@@ -266,7 +266,7 @@ impl ActorCritic {
             }
             let range = at..at + branch.num_parameters();
             let (parameters, gradient) = (&parameters[range.clone()], &mut gradient[range]);
-            let d_ahead = (stride > 0).then(|| ColumnsMut { values: &mut *d_ahead, stride, offset });
+            let d_ahead = (stride > 0).then_some(ColumnsMut { values: &mut *d_ahead, stride, offset });
             match &branch.lstm {
                 None => branch.mlp.backward(parameters, observation, batch, mlp_tape, d_output, Some(gradient), None, d_ahead),
                 Some(lstm) => {

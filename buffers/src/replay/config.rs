@@ -131,25 +131,33 @@ impl ReplayConfig {
         let setting = |key, value: String, expected| Err(BuffersError::Setting { key, value, expected });
         if !(SEGMENT_LEN..=BUFFER_SIZE_MAX).contains(&self.buffer_size) {
             let expected = "between 1024 (one segment) and 1073741824";
-            return setting("buffer_size", self.buffer_size.to_string(), expected);
+            return setting("replay.buffer_size", self.buffer_size.to_string(), expected);
         }
-        for (key, share) in [("warm_at", self.warm_at), ("cold_at", self.cold_at)] {
+        for (key, share) in [("replay.warm_at", self.warm_at), ("replay.cold_at", self.cold_at)] {
             if !(0.0..=1.0).contains(&share) {
                 return setting(key, share.to_string(), "a share between 0 and 1");
             }
         }
         if self.min_size > self.buffer_size {
             let expected = "at most buffer_size: more can never be stored, so nothing would ever be drawn";
-            return setting("min_size", self.min_size.to_string(), expected);
+            return setting("replay.min_size", self.min_size.to_string(), expected);
         }
         let Sampling::Prioritised(Prioritised { alpha, beta_start, beta_end, epsilon }) = self.sampling else { return Ok(()) };
-        for (key, value) in [("sampling.alpha", f64::from(alpha)), ("sampling.beta_start", beta_start), ("sampling.beta_end", beta_end)] {
+        for (key, value) in [
+            ("replay.sampling.alpha", f64::from(alpha)),
+            ("replay.sampling.beta_start", beta_start),
+            ("replay.sampling.beta_end", beta_end),
+        ] {
             if !(0.0..=1.0).contains(&value) {
                 return setting(key, value.to_string(), "between 0 and 1");
             }
         }
         if !(epsilon > 0.0 && epsilon.is_finite()) {
-            return setting("sampling.epsilon", epsilon.to_string(), "above 0: a transition without error would never be drawn again");
+            return setting(
+                "replay.sampling.epsilon",
+                epsilon.to_string(),
+                "above 0: a transition without error would never be drawn again",
+            );
         }
         Ok(())
     }

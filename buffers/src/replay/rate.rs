@@ -33,7 +33,7 @@ impl RateConfig {
         let Self { samples_per_insert, error_buffer } = *self;
         if !(samples_per_insert.is_finite() && samples_per_insert > 0.0) {
             let value = samples_per_insert.to_string();
-            return Err(BuffersError::Setting { key: "rate.samples_per_insert", value, expected: "finite and above 0" });
+            return Err(BuffersError::Setting { key: "replay.rate.samples_per_insert", value, expected: "finite and above 0" });
         }
         let push = (u64::from(shape.num_steps.max(1)) * u64::from(shape.num_envs)) as f64;
         let beyond_min = (config.min_size as f64 / push).ceil() * push - config.min_size as f64;

@@ -246,7 +246,6 @@ fn round(intake: &Intake<'_>, bars: &mut [Bar], grid: Grid) -> Result<f64, Marke
     Ok(largest)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, which has just found each of them")]
 fn make_report(
     intake: Intake<'_>,
     series: &BarSeries,

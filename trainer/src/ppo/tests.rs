@@ -176,9 +176,9 @@ fn gradients_are_those_of_finite_differences() {
         };
         let (_, gradient, d_ahead) = run(&parameters, &ahead);
         let check = |what: &str, at: &[f32], gradient: &[f32], f: &dyn Fn(&[f32]) -> f64| {
-            for index in 0..at.len() {
+            for (index, found) in gradient.iter().enumerate() {
                 let moved = |by: f32| f(&at.iter().enumerate().map(|(i, x)| if i == index { x + by } else { *x }).collect::<Vec<f32>>());
-                let (found, expected) = (f64::from(gradient[index]), (moved(2e-3) - moved(-2e-3)) / 4e-3);
+                let (found, expected) = (f64::from(*found), (moved(2e-3) - moved(-2e-3)) / 4e-3);
                 assert!(
                     (found - expected).abs() < 5e-4 * (1.0 + expected.abs()),
                     "{config:?}: {what} {index}: {found}, by differences {expected}"

@@ -97,21 +97,21 @@ fn pressure_changes_bytes_and_nothing_else() {
 fn what_cannot_work_is_refused_at_the_start() {
     let shape = Lanes::new(1, 17, 6, false, 0, 1).shape();
     let refused = |config: ReplayConfig, shape: ReplayShape| ReplayStore::new(config, shape).err().unwrap().to_string();
-    assert_eq!(refused(config(1000), shape), "buffer.buffer_size was 1000, must be between 1024 (one segment) and 1073741824");
+    assert_eq!(refused(config(1000), shape), "replay.buffer_size was 1000, must be between 1024 (one segment) and 1073741824");
     let batch = ReplayShape { batch_size: 2000, ..shape };
     assert_eq!(
         refused(config(1024), batch),
         "a batch of 2000 is larger than the buffer of 1024 transitions; raise buffer_size or lower batch_size"
     );
     let small = refused(ReplayConfig { capacity: ByteSize(64 << 10), ..config(1024) }, shape);
-    assert!(small.starts_with("buffer.capacity was 64 KiB, a buffer of 1024 transitions of this shape needs at least "), "{small}");
+    assert!(small.starts_with("replay.capacity was 64 KiB, a buffer of 1024 transitions of this shape needs at least "), "{small}");
     let never = refused(ReplayConfig { min_size: 2000, ..config(1024) }, shape);
-    assert_eq!(never, "buffer.min_size was 2000, must be at most buffer_size: more can never be stored, so nothing would ever be drawn");
+    assert_eq!(never, "replay.min_size was 2000, must be at most buffer_size: more can never be stored, so nothing would ever be drawn");
     let rate = ReplayConfig { rate: Some(RateConfig { samples_per_insert: 4.0, error_buffer: 3.0 }), ..config(1024) };
     let locked = refused(rate, ReplayShape { batch_size: 256, num_steps: 16, ..shape });
-    assert!(locked.starts_with("buffer.rate.error_buffer was 3, must be at least 160: pushes of 16 transitions"), "{locked}");
+    assert!(locked.starts_with("replay.rate.error_buffer was 3, must be at least 160: pushes of 16 transitions"), "{locked}");
     let share = refused(ReplayConfig { warm_at: -0.1, ..config(1024) }, shape);
-    assert_eq!(share, "buffer.warm_at was -0.1, must be a share between 0 and 1");
+    assert_eq!(share, "replay.warm_at was -0.1, must be a share between 0 and 1");
 }
 
 #[test]
