@@ -34,6 +34,17 @@ pub fn linear(network: &Value, names: &[&str]) -> Vec<f32> {
     linear_by(network, names, |o| o)
 }
 
+/// Parameters of an actor and a critic of two hidden layers each, in the order of [`grandmodel_agents::heads::ActorCritic`].
+pub fn actor_critic(network: &Value) -> Vec<f32> {
+    let layers = ["policy_net.0", "policy_net.2", "value_net.0", "value_net.2"].map(|layer| format!("mlp_extractor.{layer}"));
+    let order = [&layers[0], &layers[1], "action_net", &layers[2], &layers[3], "value_net"];
+    let mut parameters: Vec<f32> = order.iter().flat_map(|layer| linear(network, &[layer])).collect();
+    if !network["log_std"].is_null() {
+        parameters.extend(floats(&network["log_std"]));
+    }
+    parameters
+}
+
 /// Holds two arrays against each other.
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(expected.len(), found.len(), "{what}");

@@ -112,3 +112,6 @@ pub(crate) fn check_snapshot(snapshot: &OffPolicySnapshot, here: &OffPolicySnaps
         expected: format!("{found:?}, as in the checkpoint"),
     })
 }
+
+#[cfg(test)]
+mod tests;

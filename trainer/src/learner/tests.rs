@@ -11,10 +11,12 @@ use grandmodel_agents::{
     lanes::{LaneEnv, Lanes, Scaling},
     net::Init,
     rollout::{CollectScratch, LaneMemory, collect},
+    space::ActionSpace,
 };
-use grandmodel_buffers::PolicyVersion;
+use grandmodel_buffers::{PolicyVersion, block::flags};
 
 use super::*;
+use crate::golden;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
@@ -219,6 +221,42 @@ fn a_short_run_keeps_the_pole_up() {
         after += score / SEEDS.len() as f64;
     }
     assert!(before < 80.0 && after > 250.0, "mean return {before} before learning, {after} after");
+}
+
+#[test]
+fn three_passes_over_a_rollout_end_where_those_of_stable_baselines3_do() {
+    for (name, space) in [
+        ("ppo_discrete", ActionSpace::Discrete { num_actions: 3 }),
+        ("ppo_continuous", ActionSpace::Box { width: 2, low: -1.0, high: 1.0 }),
+    ] {
+        let file = golden::read(name);
+        let column = |name: &str| golden::floats(&file["batch"][name]);
+        // Episodes of one step: the advantage is reward - value, the return is the reward.
+        let block = TransitionBlock {
+            num_steps: 8,
+            num_envs: 4,
+            observation_width: 4,
+            action_width: space.width() as u16,
+            observation: column("observation"),
+            action: column("action"),
+            log_prob: column("log_prob"),
+            value: column("value"),
+            reward: column("return"),
+            flags: vec![flags::TERMINATED; 32],
+            last_value: vec![0.0; 4],
+            reward_scale: 1.0,
+            ..TransitionBlock::default()
+        };
+        // The reference's value loss is the squared error, ours half of it, so the weight is 1 for its 0.5.
+        let ppo = PpoConfig { num_minibatches: 1, update_epochs: 3, anneal_lr: false, vf_coef: 1.0, ..ppo(32) };
+        let ppo = PpoConfig { learning_rate: file["settings"]["learning_rate"].as_f64().expect("a number"), ..ppo };
+        let model = ModelConfig { hidden: Some(vec![16, 16]), ..model() };
+        let shape = ActorCritic::new(&model.actor_critic(space, 4, false));
+        let plan = BatchPlan { micro_batch: 32, accumulation_steps: 1, predicted_bytes: 0 };
+        let mut learner = Learner::new(None, shape, &golden::actor_critic(&file["before"]), ppo, plan, 1);
+        learner.learn(&block).expect("a round of learning");
+        golden::assert_close(name, learner.parameters(), &golden::actor_critic(&file["steps"][2]["after"]), 1e-5);
+    }
 }
 
 #[test]

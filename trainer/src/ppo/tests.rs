@@ -3,7 +3,6 @@
 use grandmodel_agents::{heads::ActorCriticConfig, net::Activation};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use serde_json::Value;
 
 use super::*;
 use crate::{adam::Adam, gae, golden};
@@ -14,17 +13,6 @@ const CONTINUOUS: ActionSpace = ActionSpace::Box { width: 2, low: -1.0, high: 1.
 fn head(space: ActionSpace, hidden: usize) -> ActorCriticConfig {
     let hidden = vec![hidden; 2];
     ActorCriticConfig { space, observation_width: 4, ahead: false, shared: false, hidden, activation: Activation::Tanh, lstm: None }
-}
-
-/// Parameters of a recorded network in the head's order.
-fn recorded(network: &Value) -> Vec<f32> {
-    let layers = ["policy_net.0", "policy_net.2", "value_net.0", "value_net.2"].map(|layer| format!("mlp_extractor.{layer}"));
-    let order = [&layers[0], &layers[1], "action_net", &layers[2], &layers[3], "value_net"];
-    let mut parameters: Vec<f32> = order.iter().flat_map(|layer| golden::linear(network, &[layer])).collect();
-    if !network["log_std"].is_null() {
-        parameters.extend(golden::floats(&network["log_std"]));
-    }
-    parameters
 }
 
 /// Three steps on one mini-batch: parameters to 1e-5, gradients to 1e-6.
@@ -48,7 +36,7 @@ fn check_against(name: &str, space: ActionSpace) {
     gae::normalize(&mut samples.advantage);
     let mut scratch = PpoScratch { samples, ..PpoScratch::default() };
     let shape = ActorCritic::new(&head(space, 16));
-    let mut parameters = recorded(&file["before"]);
+    let mut parameters = golden::actor_critic(&file["before"]);
     let mut adam = Adam::new(parameters.len());
     for (index, step) in file["steps"].as_array().unwrap().iter().enumerate() {
         let mut gradient = vec![0.0; parameters.len()];
@@ -66,8 +54,8 @@ fn check_against(name: &str, space: ActionSpace) {
         }
         let norm = adam.step(&mut parameters, &gradient, rate, eps, max_norm) as f32;
         let clipped: Vec<f32> = gradient.iter().map(|g| g * (max_norm / (norm + 1e-6)).min(1.0)).collect();
-        golden::assert_close(&format!("{name} gradient {index}"), &clipped, &recorded(&step["gradient"]), 1e-6);
-        golden::assert_close(&format!("{name} step {index}"), &parameters, &recorded(&step["after"]), 1e-5);
+        golden::assert_close(&format!("{name} gradient {index}"), &clipped, &golden::actor_critic(&step["gradient"]), 1e-6);
+        golden::assert_close(&format!("{name} step {index}"), &parameters, &golden::actor_critic(&step["after"]), 1e-5);
     }
 }
 
