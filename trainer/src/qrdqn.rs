@@ -133,7 +133,8 @@ impl OffPolicyLearner for QrdqnLearner {
         gradient.clear();
         gradient.resize(self.parameters.len(), 0.0);
         self.head.backward(&self.parameters, &batch.observation, batch.batch, now, d_quantiles, gradient, d_ahead);
-        let QrdqnConfig { learning_rate, adam_eps, tau, .. } = self.config;
+        let QrdqnConfig { adam_eps, tau, .. } = self.config;
+        let learning_rate = self.config.learning_rate(global_step);
         let norm = self.adam.step(&mut self.parameters, gradient, learning_rate, adam_eps, self.config.max_grad_norm());
         offpolicy::check("the gradient's norm", norm, self.state.update, &self.adam)?;
 

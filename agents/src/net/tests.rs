@@ -117,3 +117,31 @@ fn gradients_of_an_lstm_are_those_of_finite_differences() {
     check("weights", &parameters, &gradient, 1, |p| weighted(run(p, &ahead).output(), &weights));
     check("ahead", &ahead, &d_ahead, 1, |a| weighted(run(&parameters, a).output(), &weights));
 }
+
+#[test]
+fn products_are_those_of_three_loops_at_every_size() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let close = |what: &str, size: [usize; 3], found: &[f32], expected: &dyn Fn(usize) -> f32| {
+        for (index, found) in found.iter().enumerate() {
+            assert!((found - expected(index)).abs() < 1e-4, "{what} {size:?}, {index}: {found}, expected {}", expected(index));
+        }
+    };
+    for size in [[1, 1, 1], [1, 40, 3], [4, 5, 2], [4, 40, 40], [17, 3, 20], [20, 40, 1], [33, 40, 2], [40, 2, 15], [40, 35, 17]] {
+        let [rows, inner, columns] = size;
+        let (x, w, dy) = (draw(rows * inner, &mut rng), draw(inner * columns, &mut rng), draw(rows * columns, &mut rng));
+        let mut room = vec![f32::NAN; 7];
+        let mut y = vec![0.5; rows * columns];
+        kernels::add_product(&mut y, &x, &w, rows, inner, columns);
+        close("y", size, &y, &|at| 0.5 + (0..inner).map(|k| x[at / columns * inner + k] * w[k * columns + at % columns]).sum::<f32>());
+        let mut dw = vec![0.5; inner * columns];
+        kernels::add_weight_gradient(&mut dw, &x, &dy, size, &mut room);
+        close("dw", size, &dw, &|at| 0.5 + (0..rows).map(|k| x[k * inner + at / columns] * dy[k * columns + at % columns]).sum::<f32>());
+        let mut dx = vec![0.5; rows * inner];
+        kernels::input_gradient(&mut dx, &dy, &w, size, &mut room);
+        close("dx", size, &dx, &|at| (0..columns).map(|k| dy[at / inner * columns + k] * w[at % inner * columns + k]).sum::<f32>());
+        kernels::transpose(&w, inner, columns, &mut room);
+        close("w'", size, &room, &|at| w[at % inner * columns + at / inner]);
+        kernels::repeat(&w, rows, &mut room);
+        close("copies", size, &room, &|at| w[at % w.len()]);
+    }
+}

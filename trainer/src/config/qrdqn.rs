@@ -18,8 +18,10 @@ pub struct QrdqnConfig {
     pub total_timesteps: u64,
     /// Lanes that act side by side.
     pub num_envs: u32,
-    /// Adam's step size.
+    /// Adam's step size at the start.
     pub learning_rate: f64,
+    /// Lower it linearly to 0 over the run: the last policy of a run with a constant step size still fluctuates.
+    pub anneal_lr: bool,
     /// Transitions that the replay holds.
     pub buffer_size: u64,
     /// Discount of one step.
@@ -64,6 +66,7 @@ impl Default for QrdqnConfig {
             total_timesteps: 200_000,
             num_envs: 1,
             learning_rate: 5e-4,
+            anneal_lr: false,
             buffer_size: 100_000,
             gamma: 0.99,
             tau: 1.0,
@@ -105,6 +108,12 @@ impl QrdqnConfig {
         let over = f64::from(self.exploration_fraction) * self.total_timesteps as f64;
         let share = if over > 0.0 { (global_step as f64 / over).min(1.0) } else { 1.0 };
         (f64::from(self.start_e) + share * (f64::from(self.end_e) - f64::from(self.start_e))) as f32
+    }
+
+    /// Step size after `global_step` steps of all lanes.
+    pub fn learning_rate(&self, global_step: u64) -> f64 {
+        let left = 1.0 - global_step as f64 / self.total_timesteps as f64;
+        self.learning_rate * if self.anneal_lr { left.max(0.0) } else { 1.0 }
     }
 
     /// Clip of the gradient's norm; infinity without.
