@@ -109,6 +109,22 @@ pub fn run_agent(
     decider: &mut Decider,
     market: &[f32],
 ) -> Result<BacktestResult, AgentsError> {
+    run_agent_watched(span, env, risk, costs, decider, market, |_| ())
+}
+
+/// As [`run_agent`]; `watch` is told each target that is requested.
+///
+/// # Errors
+/// As [`run_agent`].
+pub fn run_agent_watched(
+    span: &TableSpan,
+    env: &EnvConfig,
+    risk: &RiskConfig,
+    costs: Option<&CostConfig>,
+    decider: &mut Decider,
+    market: &[f32],
+    mut watch: impl FnMut(f32),
+) -> Result<BacktestResult, AgentsError> {
     let rows = visited_rows(span)?;
     let width = decider.head().shape.ahead_width();
     if market.len() != rows.len() * width {
@@ -129,7 +145,9 @@ pub fn run_agent(
         }
         let conditions = Conditions::of(seen.table, &RowView::of(seen.table, seen.row), &model);
         let market = &market[index * width..(index + 1) * width];
-        Ok(decider.decide(&Seen { market, account: seen.account, held: seen.held, conditions }).target)
+        let target = decider.decide(&Seen { market, account: seen.account, held: seen.held, conditions }).target;
+        watch(target);
+        Ok(target)
     })?;
     for (kept, (after, before)) in result.kept.iter_mut().zip(decider.kept().iter().zip(before)) {
         *kept = after - before;

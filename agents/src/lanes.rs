@@ -22,6 +22,22 @@ pub enum LaneEnv {
     Control(VecControlEnv),
 }
 
+impl LaneEnv {
+    fn observation(&self) -> &[f32] {
+        match self {
+            Self::Market(env) => &env.observation().account,
+            Self::Control(env) => env.observation(),
+        }
+    }
+
+    fn result(&self) -> &StepResult {
+        match self {
+            Self::Market(env) => env.result(),
+            Self::Control(env) => env.result(),
+        }
+    }
+}
+
 /// Lanes with their scaling.
 pub struct Lanes {
     env: LaneEnv,
@@ -119,11 +135,7 @@ impl Lanes {
 
     /// `[num_envs, observation_width]`, scaled where asked for.
     pub fn observation(&self) -> &[f32] {
-        match (&self.env, &self.normalizer) {
-            (_, Some(_)) => &self.observation,
-            (LaneEnv::Market(env), None) => &env.observation().account,
-            (LaneEnv::Control(env), None) => env.observation(),
-        }
+        if self.normalizer.is_some() { &self.observation } else { self.env.observation() }
     }
 
     /// One step; `actions [num_envs, action_width]` in the policy's units.
@@ -155,21 +167,14 @@ impl Lanes {
 
     fn observe(&mut self) {
         let Some(normalizer) = &mut self.normalizer else { return };
-        let (raw, terminal) = match &self.env {
-            LaneEnv::Market(env) => (&env.observation().account[..], &env.result().terminal_observation[..]),
-            LaneEnv::Control(env) => (env.observation(), &env.result().terminal_observation[..]),
-        };
-        normalizer.update(raw);
-        normalizer.scale(raw, &mut self.observation);
-        normalizer.scale(terminal, &mut self.terminal);
+        normalizer.update(self.env.observation());
+        normalizer.scale(self.env.observation(), &mut self.observation);
+        normalizer.scale(&self.env.result().terminal_observation, &mut self.terminal);
     }
 
     /// What the last step did; terminal observations as they are, see [`Lanes::terminal_observation`].
     pub fn result(&self) -> &StepResult {
-        match &self.env {
-            LaneEnv::Market(env) => env.result(),
-            LaneEnv::Control(env) => env.result(),
-        }
+        self.env.result()
     }
 
     /// `[num_envs, observation_width]` observations that ended an episode, scaled where asked for.
@@ -218,11 +223,7 @@ impl Lanes {
         self.scaler.clone_from(&state.scaler);
         self.normalizer.clone_from(&state.normalizer);
         if let Some(normalizer) = &self.normalizer {
-            let raw = match &self.env {
-                LaneEnv::Market(env) => &env.observation().account[..],
-                LaneEnv::Control(env) => env.observation(),
-            };
-            normalizer.scale(raw, &mut self.observation);
+            normalizer.scale(self.env.observation(), &mut self.observation);
         }
         Ok(())
     }

@@ -7,9 +7,8 @@ use anyhow::{Result, bail};
 use grandmodel_agents::{
     AgentsError,
     actors::market_parts,
-    backtest::{BacktestResult, run_targets, visited_rows},
-    decision::{Conditions, Decider, Seen},
-    desk::RowView,
+    backtest::{BacktestResult, run_agent_watched, run_targets, visited_rows},
+    decision::Decider,
     env::ACCOUNT_WIDTH,
 };
 use grandmodel_embedders::{EMBEDDING_DIM, EMBEDDING_DIMS, embed_rows};
@@ -48,7 +47,9 @@ pub fn check_lookahead(config: &Path, settings: &[String], num_bars: usize) -> R
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { bail!("no row of the slice is ready: give more bars") };
     let clean = targets(&config, &model, &span)?;
     let checked: Vec<u32> = (*first..*last).collect();
-    let changed = checked.par_iter().map(|t| poisoned(&config, &model, &series, *t, &clean)).collect::<Result<Vec<_>>>()?;
+    let known_until = |t: &u32| span.table.ts_close()[*t as usize];
+    let changed =
+        checked.par_iter().map(|t| poisoned(&config, &model, &series, (*t, known_until(t)), &clean)).collect::<Result<Vec<_>>>()?;
     if let Some(text) = changed.into_iter().flatten().next() {
         bail!("{text}");
     }
@@ -91,25 +92,14 @@ fn targets(config: &RunConfig, model: &Model, span: &TableSpan) -> Result<Vec<f3
         }
     };
     let mut decider = Decider::new(model.head.clone(), config.env(), &config.decision, seed_of(config.seed, Stream::Consensus))?;
-    let costs = CostModel::new(config.costs.as_ref(), span.table.instrument())?;
-    let (mut decided, mut index, width) = (Vec::new(), 0, model.head.shape.ahead_width());
-    run_targets(span, config.env(), &config.risk, config.costs.as_ref(), |seen| {
-        while rows[index] as usize != seen.row {
-            index += 1;
-        }
-        let conditions = Conditions::of(seen.table, &RowView::of(seen.table, seen.row), &costs);
-        let market = &parts[index * width..(index + 1) * width];
-        let target = decider.decide(&Seen { market, account: seen.account, held: seen.held, conditions }).target;
-        decided.push(target);
-        Ok(target)
-    })?;
+    let mut decided = Vec::new();
+    let (env, risk, costs) = (config.env(), &config.risk, config.costs.as_ref());
+    run_agent_watched(span, env, risk, costs, &mut decider, &parts, |target| decided.push(target))?;
     Ok(decided)
 }
 
-/// Decides again with wild bars after row `t`; says which decision up to t changed, if one did.
-fn poisoned(config: &RunConfig, model: &Model, series: &BarSeries, t: u32, clean: &[f32]) -> Result<Option<String>> {
-    let clean_table = spans::table(config, series.clone())?;
-    let known_until = clean_table.ts_close()[t as usize];
+/// Decides again with wild bars after row `t`, which closes at `known_until`; says which decision up to t changed, if one did.
+fn poisoned(config: &RunConfig, model: &Model, series: &BarSeries, (t, known_until): (u32, i64), clean: &[f32]) -> Result<Option<String>> {
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(t));
     let mut wild = series.clone();
     for bar in wild.bars.iter_mut().filter(|bar| bar.ts_close > known_until) {

@@ -130,7 +130,7 @@ impl Model {
                 };
                 let learner = ReplayLearner::new(heads, encoder.map(|encoder| (encoder, settings)));
                 let prioritised = !matches!(config.replay.sampling, grandmodel_buffers::replay::Sampling::Uniform);
-                LearnerCore::Replay(Box::new(ReplayRounds { learner, schedule, gamma: algorithm.gamma(), global_step: 0, prioritised }))
+                LearnerCore::Replay(Box::new(ReplayRounds { learner, schedule, gamma: algorithm.gamma(), prioritised }))
             }
             _ => unreachable!("Invariant: the head is that of the algorithm"),
         };

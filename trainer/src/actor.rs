@@ -65,8 +65,6 @@ pub struct ReplayRounds {
     pub schedule: Schedule,
     /// Discount of one step.
     pub gamma: f32,
-    /// Steps learned so far, to know how many a round adds.
-    pub global_step: u64,
     /// Priorities go back to the buffer.
     pub prioritised: bool,
 }
@@ -137,10 +135,7 @@ impl LearnerCore {
     fn restore(&mut self, snapshot: Snapshot) -> Result<(), TrainerError> {
         match self {
             Self::OnPolicy(learner) => learner.restore(snapshot),
-            Self::Replay(rounds) => {
-                rounds.global_step = snapshot.state.global_step;
-                rounds.learner.restore(snapshot)
-            }
+            Self::Replay(rounds) => rounds.learner.restore(snapshot),
         }
     }
 
@@ -189,8 +184,7 @@ impl ReplayRounds {
             spare = Some(batch);
         }
         losses.iter_mut().for_each(|(_, value)| *value /= f64::from(gradient_steps));
-        self.learner.close_round(asked.global_step - self.global_step);
-        self.global_step = asked.global_step;
+        self.learner.close_round(asked.global_step);
         Ok(LearnReport { losses, learning_rate: f64::NAN, reward_deviation, optimizer_steps: gradient_steps.into() })
     }
 }

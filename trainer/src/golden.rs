@@ -1,5 +1,6 @@
 //! Reference numbers for tests: the files that `tests/sb3_golden.py` wrote with Stable-Baselines3, in this workspace's layout.
 
+use grandmodel_buffers::replay::ReplayBatch;
 use serde_json::Value;
 
 /// One file of `tests/golden`.
@@ -43,6 +44,25 @@ pub fn actor_critic(network: &Value) -> Vec<f32> {
         parameters.extend(floats(&network["log_std"]));
     }
     parameters
+}
+
+/// A recorded batch; nothing in it is weighted or scaled.
+pub fn replay_batch(batch: &Value, [observation_width, action_width]: [usize; 2], gamma: f32) -> ReplayBatch {
+    let column = |name: &str| floats(&batch[name]);
+    let reward = column("reward");
+    ReplayBatch {
+        batch: reward.len(),
+        observation_width,
+        action_width,
+        observation: column("observation"),
+        action: column("action"),
+        discount: column("terminated").iter().map(|terminated| gamma * (1.0 - terminated)).collect(),
+        next_observation: column("next_observation"),
+        weight: vec![1.0; reward.len()],
+        reward_scale: 1.0,
+        reward,
+        ..ReplayBatch::default()
+    }
 }
 
 /// Holds two arrays against each other.

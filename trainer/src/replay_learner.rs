@@ -66,10 +66,10 @@ impl ReplayLearner {
         }
     }
 
-    /// Closes a round after `num_steps` steps of all lanes: the policy version counts up.
-    pub fn close_round(&mut self, num_steps: u64) {
+    /// Closes a round after `global_step` steps of all lanes: the policy version counts up.
+    pub fn close_round(&mut self, global_step: u64) {
         self.update += 1;
-        self.global_step += num_steps;
+        self.global_step = global_step;
     }
 
     /// Rounds so far; the policy version of the current weights.

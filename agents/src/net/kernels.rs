@@ -127,12 +127,3 @@ simd_fn! {
         }
     }
 }
-
-simd_fn! {
-    /// `y += scale x`.
-    pub fn add_scaled(y: &mut [f32], scale: f32, x: &[f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y += scale * x;
-        }
-    }
-}

@@ -19,14 +19,14 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn apply(self, values: &mut [f32]) {
+    pub(crate) fn apply(self, values: &mut [f32]) {
         match self {
             Self::Tanh => tanh_in_place(values),
             Self::Relu => relu_in_place(values),
         }
     }
 
-    fn backward(self, d: &mut [f32], y: &[f32]) {
+    pub(crate) fn backward(self, d: &mut [f32], y: &[f32]) {
         match self {
             Self::Tanh => tanh_backward(d, y),
             Self::Relu => relu_backward(d, y),

@@ -10,7 +10,6 @@ mod lstm;
 mod mlp;
 
 pub use init::Init;
-pub use kernels::{add_scaled, column_sums_into, tanh_in_place};
 pub use lstm::{LstmShape, LstmTape};
 pub use mlp::{Activation, Columns, ColumnsMut, MlpShape, MlpTape};
 

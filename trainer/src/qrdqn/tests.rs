@@ -6,25 +6,6 @@ use rand_chacha::rand_core::Rng;
 use super::*;
 use crate::golden;
 
-/// The recorded batch; nothing in it is weighted or scaled.
-fn golden_batch(batch: &serde_json::Value, gamma: f32) -> ReplayBatch {
-    let column = |name: &str| golden::floats(&batch[name]);
-    let reward = column("reward");
-    ReplayBatch {
-        batch: reward.len(),
-        observation_width: 4,
-        action_width: 1,
-        observation: column("observation"),
-        action: column("action"),
-        discount: column("terminated").iter().map(|terminated| gamma * (1.0 - terminated)).collect(),
-        next_observation: column("next_observation"),
-        weight: vec![1.0; reward.len()],
-        reward_scale: 1.0,
-        reward,
-        ..ReplayBatch::default()
-    }
-}
-
 /// Three steps on one batch: parameters to 1e-5, the first gradient to 1e-6.
 fn check_against(name: &str, network: &str, num_quantiles: usize) {
     let file = golden::read(name);
@@ -45,7 +26,7 @@ fn check_against(name: &str, network: &str, num_quantiles: usize) {
         let last = golden::linear_by(network_of, &[&last], |place| place % num_quantiles * 3 + place / num_quantiles);
         [golden::linear(network_of, &[&first]), golden::linear(network_of, &[&second]), last].concat()
     };
-    let batch = golden_batch(&file["batch"], config.gamma);
+    let batch = golden::replay_batch(&file["batch"], [4, 1], config.gamma);
     let head = config.head(4, false, &[16, 16], Activation::Relu, 3);
     let mut learner = QrdqnLearner::new(config, head, 0);
     learner.parameters = parameters(&file["before"]);

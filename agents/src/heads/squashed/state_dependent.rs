@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use super::SquashedTape;
-use crate::net::{Activation, Columns, ColumnsMut, MlpShape, MlpTape, tanh_in_place};
+use crate::net::{Columns, ColumnsMut, MlpShape, MlpTape};
 
 /// Means beyond this saturate `tanh`.
 const CLIP_MEAN: f32 = 2.0;
@@ -117,10 +117,7 @@ impl StateDependent {
         let LatentTape { z, mean, .. } = &mut tape.latent;
         z.clear();
         z.extend_from_slice(tape.net.output());
-        match self.trunk.activation {
-            Activation::Tanh => tanh_in_place(z),
-            Activation::Relu => z.iter_mut().for_each(|z| *z = z.max(0.0)),
-        }
+        self.trunk.activation.apply(z);
         self.mean.forward(&rest[..self.mean.num_parameters()], z, None, batch, mean);
         tape.mean.clear();
         tape.mean.extend(mean.output().iter().map(|mean| mean.clamp(-CLIP_MEAN, CLIP_MEAN)));
@@ -189,11 +186,8 @@ impl StateDependent {
         self.mean.backward(&rest[..self.mean.num_parameters()], z, batch, mean, d_mean, Some(g_mean), Some(&mut *d_z), None);
         gemm(d_z, [batch, latent], latent, true, Matrix::new(d_deviate, width), Matrix::transposed(matrix, width), width);
         gemm(d_part, [batch, latent], latent, false, Matrix::new(d_variance, width), Matrix::transposed(std_squared, width), width);
-        let relu = self.trunk.activation == Activation::Relu;
-        for ((d_z, d_part), z) in d_z.iter_mut().zip(&*d_part).zip(&*z) {
-            let d = *d_z + 2.0 * z * d_part;
-            *d_z = if relu { if *z > 0.0 { d } else { 0.0 } } else { d * (1.0 - z * z) };
-        }
+        d_z.iter_mut().zip(&*d_part).zip(&*z).for_each(|((d_z, d_part), z)| *d_z += 2.0 * z * d_part);
+        self.trunk.activation.backward(d_z, z);
         self.trunk.backward(trunk, observation, batch, net, d_z, Some(g_trunk), None, d_ahead);
     }
 }

@@ -25,24 +25,6 @@ fn networks(of: &Value, use_sde: bool) -> Vec<f32> {
     [policy(&of["actor"], use_sde), critics(&of["critic"]), golden::floats(&of["log_ent_coef"])].concat()
 }
 
-fn golden_batch(batch: &Value, gamma: f32) -> ReplayBatch {
-    let column = |name: &str| golden::floats(&batch[name]);
-    let reward = column("reward");
-    ReplayBatch {
-        batch: reward.len(),
-        observation_width: 3,
-        action_width: 2,
-        observation: column("observation"),
-        action: column("action"),
-        discount: column("terminated").iter().map(|terminated| gamma * (1.0 - terminated)).collect(),
-        next_observation: column("next_observation"),
-        weight: vec![1.0; reward.len()],
-        reward_scale: 1.0,
-        reward,
-        ..ReplayBatch::default()
-    }
-}
-
 fn check_against(name: &str, use_sde: bool) {
     let file = golden::read(name);
     let number = |key: &str| golden::number(&file["settings"][key]);
@@ -57,7 +39,7 @@ fn check_against(name: &str, use_sde: bool) {
         use_sde,
         ..SacConfig::default()
     };
-    let batch = golden_batch(&file["batch"], config.gamma);
+    let batch = golden::replay_batch(&file["batch"], [3, 2], config.gamma);
     let shape = config.shape(3, false, &[16, 16], Activation::Relu, ActionSpace::Box { width: 2, low: -1.0, high: 1.0 });
     let mut learner = SacLearner::new(config, shape, 0);
     learner.parameters = networks(&file["before"], use_sde);
