@@ -1,21 +1,39 @@
-//! What stands before the heads on a market (spec 2.2), as a Burn module: windows of features in, the market's share of the heads' first layers out.
+//! What stands before the heads on a market (spec 2.2), as a Burn module: windows of features in, the market's share of the heads' first layers out. On a
+//! CPU [`plain`] computes the same without Burn.
 //!
 //! Four embedders, attention over their four tokens, and one linear layer into the first layers of all networks of the head: `W_e h`. Only the account
 //! enters per step ([`crate::head`]), so everything here is computed ahead in large batches.
 
+pub mod plain;
+
+use std::sync::Arc;
+
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
-use grandmodel_embedders::{EMBEDDING_DIMS, EmbedderStack, Preset, init, ops, ops::Ops, parameters};
+use grandmodel_embedders::{
+    EMBEDDING_DIM, EMBEDDING_DIMS, EmbedderStack, LvnModule, Preset, RegimeModule, StructureModule, TacticalModule, Weights,
+    device::{self, Device, Infer},
+    embed_rows, init, ops, parameters,
+};
+use grandmodel_market::FeatureTable;
+use plain::{MixerTape, PlainMixer};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::AgentsError;
 
 /// Width of a token.
 pub const TOKEN_DIM: usize = 64;
 /// Attention heads over the four tokens.
 pub const TOKEN_HEADS: usize = 4;
 const NUM_TOKENS: usize = EMBEDDING_DIMS.len();
+/// Rows that go through a mixer on a CPU at once; fixed, so that the numbers do not depend on threads.
+const PLAIN_CHUNK_ROWS: usize = 64;
+/// Rows that go through Burn's at once: bounds the activations.
+const CHUNK_ROWS: usize = 4096;
 
 /// First layers of the head that have a part ahead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +63,7 @@ pub struct MarketEncoder<B: Backend> {
     pub mixer: TokenMixer<B>,
 }
 
-impl<B: Ops> TokenMixer<B> {
+impl<B: Backend> TokenMixer<B> {
     /// A network with orthogonal weights from the given stream.
     pub fn new(widths: &AheadWidths, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let mut linear = |d_in, d_out| init::orthogonal_linear::<B>(d_in, d_out, 1.0, true, rng, device);
@@ -89,6 +107,91 @@ impl<B: Ops> TokenMixer<B> {
     }
 }
 
+/// A mixer where it runs.
+#[derive(Clone, Debug)]
+pub enum ActingMixer {
+    /// On a CPU, on its flat parameters.
+    Plain(PlainMixer, Arc<[f32]>),
+    /// On any other device.
+    Burn(TokenMixer<Infer>, Device),
+}
+
+impl ActingMixer {
+    /// A mixer for the device that it lives on.
+    pub fn of(mixer: TokenMixer<Infer>, device: &Device) -> Self {
+        if device::is_cpu(device) {
+            Self::Plain(PlainMixer::of(&mixer), parameters::to_flat(&mixer).into())
+        } else {
+            Self::Burn(mixer, device.clone())
+        }
+    }
+
+    /// The acting networks' market part of embeddings `[rows, 136]`: `[rows, ahead_width]`.
+    ///
+    /// # Errors
+    /// [`AgentsError::Actor`] when the device does not give the result back.
+    pub fn market_parts(&self, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
+        match self {
+            Self::Plain(mixer, parameters) => {
+                let one = |chunk: &[f32]| mixer.acting_ahead(parameters, chunk, &mut MixerTape::default());
+                Ok(embeddings.par_chunks(PLAIN_CHUNK_ROWS * EMBEDDING_DIM).map(one).collect::<Vec<_>>().concat())
+            }
+            Self::Burn(mixer, device) => {
+                let mut parts = Vec::new();
+                for chunk in embeddings.chunks(CHUNK_ROWS * EMBEDDING_DIM) {
+                    let shape = [chunk.len() / EMBEDDING_DIM, EMBEDDING_DIM];
+                    let embedding = Tensor::<Infer, 2>::from_data(TensorData::new(chunk.to_vec(), shape), device);
+                    let failed = |cause: String| AgentsError::Actor { actor: "device", cause };
+                    let data = mixer.acting_ahead(embedding).try_into_data().map_err(|error| failed(format!("{error:?}")))?;
+                    parts.extend(data.convert::<f32>().into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))?);
+                }
+                Ok(parts)
+            }
+        }
+    }
+}
+
+/// A whole encoder where it runs, for whoever asks no actor.
+pub struct ServedEncoder {
+    structure: Weights<StructureModule<Infer>>,
+    tactical: Weights<TacticalModule<Infer>>,
+    regime: Weights<RegimeModule<Infer>>,
+    lvn: Weights<LvnModule<Infer>>,
+    mixer: ActingMixer,
+}
+
+impl ServedEncoder {
+    /// An encoder for the device that it lives on.
+    pub fn of(encoder: MarketEncoder<Infer>, device: &Device) -> Self {
+        let EmbedderStack { structure, tactical, regime, lvn } = encoder.embedders;
+        Self {
+            structure: Weights::of(structure),
+            tactical: Weights::of(tactical),
+            regime: Weights::of(regime),
+            lvn: Weights::of(lvn),
+            mixer: ActingMixer::of(encoder.mixer, device),
+        }
+    }
+
+    /// What the head's first layers are given for rows of a table, `[rows, ahead_width]`.
+    ///
+    /// # Errors
+    /// A row that is not ready; a device that does not give the result back.
+    pub fn market_parts(&self, table: &FeatureTable, rows: &[u32]) -> Result<Vec<f32>, AgentsError> {
+        let parts = [
+            embed_rows(&self.structure, table, rows)?,
+            embed_rows(&self.tactical, table, rows)?,
+            embed_rows(&self.regime, table, rows)?,
+            embed_rows(&self.lvn, table, rows)?,
+        ];
+        let mut embeddings = Vec::with_capacity(rows.len() * EMBEDDING_DIM);
+        for row in 0..rows.len() {
+            parts.iter().zip(EMBEDDING_DIMS).for_each(|(part, dim)| embeddings.extend_from_slice(&part[row * dim..(row + 1) * dim]));
+        }
+        self.mixer.market_parts(&embeddings)
+    }
+}
+
 /// One layer without bias (the heads have theirs), each network's columns orthogonal of their own.
 fn into_heads<B: Backend>(widths: &[usize], rng: &mut ChaCha8Rng, device: &B::Device) -> Option<Linear<B>> {
     if widths.is_empty() {
@@ -103,7 +206,7 @@ fn into_heads<B: Backend>(widths: &[usize], rng: &mut ChaCha8Rng, device: &B::De
     Some(Linear { weight: init::param(weight, [inputs, widths.iter().sum()], device), bias: None })
 }
 
-impl<B: Ops> MarketEncoder<B> {
+impl<B: Backend> MarketEncoder<B> {
     /// A freshly initialised encoder; the same preset, widths and stream give the same weights. Parameter ids count up in module order.
     pub fn new(preset: Preset, widths: &AheadWidths, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let embedders = EmbedderStack::new(preset, rng, device);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use grandmodel_embedders::{PolicyVersion, device::Infer};
+use grandmodel_embedders::PolicyVersion;
 use grandmodel_market::{
     FeatureTable, TableSpan,
     venue::{BarReport, BarTicks, CostModel, FillKind, Order, OrderId},
@@ -17,7 +17,7 @@ use crate::{
     actors::EmbedderLinks,
     backtest::BacktestResult,
     control::ControlConfig,
-    encoder::TokenMixer,
+    encoder::ActingMixer,
     episode::EpisodeStats,
     head::Head,
     heads::Mode,
@@ -108,7 +108,7 @@ pub struct InstallPolicy {
     /// Its version; embeddings of another are refused.
     pub policy_version: PolicyVersion,
     /// From embeddings to the head's first layers; absent where the head has no market part.
-    pub mixer: Option<TokenMixer<Infer>>,
+    pub mixer: Option<ActingMixer>,
     /// What acts.
     pub head: Head,
 }

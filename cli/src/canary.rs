@@ -6,12 +6,11 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Result, bail};
 use grandmodel_agents::{
     AgentsError,
-    actors::market_parts,
     backtest::{BacktestResult, run_agent_watched, run_targets, visited_rows},
     decision::Decider,
+    encoder::ServedEncoder,
     env::ACCOUNT_WIDTH,
 };
-use grandmodel_embedders::{EMBEDDING_DIM, EMBEDDING_DIMS, embed_rows};
 use grandmodel_market::{Bar, FeatureTable, TableSpan, import::BarSeries, venue::CostModel};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -73,23 +72,7 @@ fn targets(config: &RunConfig, model: &Model, span: &TableSpan) -> Result<Vec<f3
     let rows = visited_rows(span)?;
     let parts = match &model.encoder {
         None => Vec::new(),
-        Some(encoder) => {
-            let of = &encoder.embedders;
-            let columns = [
-                embed_rows(&of.structure, &span.table, &rows)?,
-                embed_rows(&of.tactical, &span.table, &rows)?,
-                embed_rows(&of.regime, &span.table, &rows)?,
-                embed_rows(&of.lvn, &span.table, &rows)?,
-            ];
-            let mut embeddings = Vec::with_capacity(rows.len() * EMBEDDING_DIM);
-            for row in 0..rows.len() {
-                columns
-                    .iter()
-                    .zip(EMBEDDING_DIMS)
-                    .for_each(|(column, dim)| embeddings.extend_from_slice(&column[row * dim..(row + 1) * dim]));
-            }
-            market_parts(&encoder.mixer, &model.device, &embeddings)?
-        }
+        Some(encoder) => ServedEncoder::of(encoder.clone(), &model.device).market_parts(&span.table, &rows)?,
     };
     let mut decider = Decider::new(model.head.clone(), config.env(), &config.decision, seed_of(config.seed, Stream::Consensus))?;
     let mut decided = Vec::new();

@@ -17,8 +17,7 @@ use grandmodel_agents::{
 use grandmodel_buffers::{Buffer, replay::ReplayShape};
 use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
-    StructureModule, TacticalModule,
-    device::{Device, Infer},
+    StructureModule, TacticalModule, device::Infer,
 };
 use grandmodel_memory::{
     AllocatorReading, BatchPlan, GaugeRoots, Memory, Subsystem,
@@ -108,7 +107,7 @@ impl Cast {
             (embedders, installs) = (Some(children.links), children.installs);
         }
         let mut agent = if config.is_market() {
-            let (settings, links) = trading(config, &model.device, embedders, &act);
+            let (settings, links) = trading(config, embedders, &act);
             Agent::trading(settings, links)
         } else {
             Agent::without_market()
@@ -208,7 +207,7 @@ fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
 }
 
 /// An agent's settings and links on a market; starts its venue and its feed.
-fn trading(config: &RunConfig, device: &Device, embedders: Option<EmbedderLinks>, act: &actix::ArbiterHandle) -> (AgentConfig, AgentLinks) {
+fn trading(config: &RunConfig, embedders: Option<EmbedderLinks>, act: &actix::ArbiterHandle) -> (AgentConfig, AgentLinks) {
     let venue = Venue::start_in_arbiter(act, |_| Venue::default());
     let feed = Feed::start_in_arbiter(act, |_| Feed::default());
     let links = AgentLinks {
@@ -226,7 +225,6 @@ fn trading(config: &RunConfig, device: &Device, embedders: Option<EmbedderLinks>
         costs: config.costs.clone(),
         decision: config.decision.clone(),
         seed: seed_of(config.seed, Stream::Consensus),
-        device: device.clone(),
     };
     (settings, links)
 }

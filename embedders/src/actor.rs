@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::{
     EmbedderModule, LvnModule, RegimeModule, StructureModule, TacticalModule,
     device::Infer,
-    embed::embed_rows,
+    embed::{Weights, embed_rows},
     error::EmbeddersError,
     messages::{Embed, Embedded, InstallWeights, PolicyVersion},
     published::Published,
@@ -24,9 +24,9 @@ use crate::{
 pub const INLINE_ROWS: usize = 2;
 
 /// Serves one module.
-pub struct Embedder<M> {
+pub struct Embedder<M: EmbedderModule<Infer>> {
     policy_version: PolicyVersion,
-    module: Arc<M>,
+    weights: Arc<Weights<M>>,
     published: Arc<Published>,
 }
 
@@ -45,7 +45,7 @@ impl<M: EmbedderModule<Infer> + Sync + 'static> Embedder<M> {
     /// # Errors
     /// [`EmbeddersError::WeightsAbsent`] when that version is not published.
     pub fn new(policy_version: PolicyVersion, published: Arc<Published>) -> Result<Self, EmbeddersError> {
-        Ok(Self { policy_version, module: published.take(policy_version)?, published })
+        Ok(Self { policy_version, weights: published.take(policy_version)?, published })
     }
 }
 
@@ -57,15 +57,15 @@ impl<M: EmbedderModule<Infer> + Sync + 'static> Handler<Embed> for Embedder<M> {
     type Result = ResponseFuture<Result<Embedded, EmbeddersError>>;
 
     fn handle(&mut self, embed: Embed, _: &mut Self::Context) -> Self::Result {
-        let (module, policy_version, num_rows) = (self.module.clone(), self.policy_version, embed.rows.len());
+        let (weights, policy_version, num_rows) = (self.weights.clone(), self.policy_version, embed.rows.len());
         if num_rows <= INLINE_ROWS {
-            let embedded = answer(&*module, policy_version, &embed);
+            let embedded = answer(&*weights, policy_version, &embed);
             return Box::pin(std::future::ready(embedded));
         }
         let (sender, receiver) = oneshot::channel();
         rayon::spawn(move || {
             // A panic here would take the whole process down with it; the asker learns of it instead, and the supervisor decides.
-            let embedded = catch_unwind(AssertUnwindSafe(|| answer(&*module, policy_version, &embed)));
+            let embedded = catch_unwind(AssertUnwindSafe(|| answer(&*weights, policy_version, &embed)));
             // Nobody is left to tell when the asker has gone.
             drop(embedded.map(|embedded| sender.send(embedded)));
         });
@@ -77,13 +77,17 @@ impl<M: EmbedderModule<Infer> + Sync + 'static> Handler<InstallWeights> for Embe
     type Result = Result<(), EmbeddersError>;
 
     fn handle(&mut self, install: InstallWeights, _: &mut Self::Context) -> Self::Result {
-        self.module = self.published.take(install.policy_version)?;
+        self.weights = self.published.take(install.policy_version)?;
         self.policy_version = install.policy_version;
         Ok(())
     }
 }
 
-fn answer<M: EmbedderModule<Infer> + Sync>(module: &M, policy_version: PolicyVersion, embed: &Embed) -> Result<Embedded, EmbeddersError> {
-    let values = embed_rows(module, &embed.table, &embed.rows)?;
+fn answer<M: EmbedderModule<Infer> + Sync>(
+    weights: &Weights<M>,
+    policy_version: PolicyVersion,
+    embed: &Embed,
+) -> Result<Embedded, EmbeddersError> {
+    let values = embed_rows(weights, &embed.table, &embed.rows)?;
     Ok(Embedded { policy_version, dim: M::KIND.dim(), values: values.into() })
 }

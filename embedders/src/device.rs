@@ -157,7 +157,7 @@ pub fn list() -> Vec<DeviceReport> {
 }
 
 /// Whether the fused CPU operations may read this device's memory as slices.
-pub(crate) fn is_cpu(device: &Device) -> bool {
+pub fn is_cpu(device: &Device) -> bool {
     matches!(device, DispatchDevice::Flex(_))
 }
 

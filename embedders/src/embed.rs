@@ -1,4 +1,4 @@
-//! The pure core of an embedder actor: a module, a table and rows in; embeddings out, in the order asked for.
+//! The pure core of an embedder actor: weights, a table and rows in; embeddings out, in the order asked for.
 //!
 //! Equal inputs are embedded once: a structure bar is shared by several base rows. The work is cut into chunks of a fixed size, so the
 //! numbers do not depend on the number of threads.
@@ -14,11 +14,40 @@ use crate::{
     device::{self, Infer},
     error::EmbeddersError,
     kind::EmbedderKind,
+    parameters,
+    plain::{Plain, Pool},
 };
 
-/// Inputs that go through a module at once, in windows. Large enough that calls into Burn cost little beside the arithmetic, small
-/// enough that a rollout of 2048 rows keeps eight threads busy.
+/// Inputs that go through a Burn module at once: large enough that calls cost little beside the arithmetic.
 pub const CHUNK_ROWS: usize = 256;
+/// Inputs that go through a [`Plain`] module at once: their activations stay in the cache, and a rollout keeps every thread busy.
+pub const PLAIN_CHUNK_ROWS: usize = 32;
+
+/// One embedder's weights where they run: on a CPU flat, elsewhere Burn's module.
+pub enum Weights<M: EmbedderModule<Infer>> {
+    /// On a CPU.
+    Plain {
+        /// The network.
+        module: M::Plain,
+        /// In module order.
+        parameters: Vec<f32>,
+        /// Tapes that nobody uses just now.
+        tapes: Pool<<M::Plain as Plain>::Tape>,
+    },
+    /// On any other device.
+    Burn(M),
+}
+
+impl<M: EmbedderModule<Infer>> Weights<M> {
+    /// A module's weights, for the device that it lives on.
+    pub fn of(module: M) -> Self {
+        if module.devices().iter().all(device::is_cpu) {
+            Self::Plain { module: module.plain(), parameters: parameters::to_flat(&module), tapes: Pool::default() }
+        } else {
+            Self::Burn(module)
+        }
+    }
+}
 
 /// Embeds base rows of a table with rayon's current pool.
 ///
@@ -27,10 +56,14 @@ pub const CHUNK_ROWS: usize = 256;
 ///
 /// # Errors
 /// [`EmbeddersError::RowOutOfRange`] and [`EmbeddersError::RowNotReady`], for the first such row.
-pub fn embed_rows<M: EmbedderModule<Infer> + Sync>(module: &M, table: &FeatureTable, rows: &[u32]) -> Result<Vec<f32>, EmbeddersError> {
+pub fn embed_rows<M: EmbedderModule<Infer> + Sync>(
+    weights: &Weights<M>,
+    table: &FeatureTable,
+    rows: &[u32],
+) -> Result<Vec<f32>, EmbeddersError> {
     check_rows(table, rows)?;
     let plan = distinct(rows.iter().map(|row| M::KIND.input_row(table, *row as usize)));
-    let values = embed_inputs(module, plan.input_rows.len(), |index, out| M::KIND.copy_input(table, plan.input_rows[index], out));
+    let values = embed_inputs(weights, plan.input_rows.len(), |index, out| M::KIND.copy_input(table, plan.input_rows[index], out));
     Ok(expand(&values, &plan.positions, M::KIND))
 }
 
@@ -39,30 +72,39 @@ pub fn embed_rows<M: EmbedderModule<Infer> + Sync>(module: &M, table: &FeatureTa
 /// # Shapes
 /// `[num_inputs, dim]`, row by row.
 pub fn embed_inputs<M: EmbedderModule<Infer> + Sync>(
-    module: &M,
+    weights: &Weights<M>,
     num_inputs: usize,
     copy_input: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let (input_len, dim) = (M::KIND.input_len(), M::KIND.dim());
-    // A module without parameters does not exist here; the default is never taken.
-    let device = module.devices().first().cloned().unwrap_or_else(device::cpu);
     let mut values = vec![0.0; num_inputs * dim];
-    let embed_chunk = |(chunk, out): (usize, &mut [f32])| {
-        let len = out.len() / dim;
-        let mut inputs = vec![0.0; len * input_len];
-        for (index, input) in inputs.chunks_exact_mut(input_len).enumerate() {
-            copy_input(chunk * CHUNK_ROWS + index, input);
-        }
-        let inputs = Tensor::<Infer, 2>::from_data(TensorData::new(inputs, [len, input_len]), &device);
-        let means = module.embed(inputs).mean.into_data();
-        out.copy_from_slice(means.as_slice().expect("Invariant: embeddings are f32"));
+    let gather = |first: usize, out: &[f32]| {
+        let mut inputs = vec![0.0; out.len() / dim * input_len];
+        inputs.chunks_exact_mut(input_len).enumerate().for_each(|(index, input)| copy_input(first + index, input));
+        inputs
     };
-    let chunks = values.chunks_mut(CHUNK_ROWS * dim);
-    if device::is_cpu(&device) {
-        chunks.collect::<Vec<_>>().into_par_iter().enumerate().for_each(embed_chunk);
-    } else {
+    match weights {
+        Weights::Plain { module, parameters, tapes } => {
+            let chunks: Vec<_> = values.chunks_mut(PLAIN_CHUNK_ROWS * dim).enumerate().collect();
+            chunks.into_par_iter().for_each(|(chunk, out)| {
+                let inputs = gather(chunk * PLAIN_CHUNK_ROWS, out);
+                tapes.with(|tape| {
+                    module.forward(parameters, &inputs, tape);
+                    out.copy_from_slice(&module.outputs(tape).mean);
+                });
+            });
+        }
         // One queue feeds a GPU; threads would only take turns.
-        chunks.enumerate().for_each(embed_chunk);
+        Weights::Burn(module) => {
+            // A module without parameters does not exist here; the default is never taken.
+            let device = module.devices().first().cloned().unwrap_or_else(device::cpu);
+            for (chunk, out) in values.chunks_mut(CHUNK_ROWS * dim).enumerate() {
+                let inputs = gather(chunk * CHUNK_ROWS, out);
+                let inputs = Tensor::<Infer, 2>::from_data(TensorData::new(inputs, [out.len() / dim, input_len]), &device);
+                let means = module.embed(inputs).mean.into_data();
+                out.copy_from_slice(means.as_slice().expect("Invariant: embeddings are f32"));
+            }
+        }
     }
     values
 }

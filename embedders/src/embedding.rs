@@ -7,7 +7,7 @@ use burn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::{init, kind::EmbedderKind, linear::linear, norm::LayerNorm, ops::Ops};
+use crate::{init, kind::EmbedderKind, linear::linear, norm::LayerNorm, plain::Plain};
 
 /// Outputs of the auxiliary heads: mean and log-sigma of the next own-frame return, then of its range, all in ATR.
 pub const AUX_WIDTH: usize = 4;
@@ -28,9 +28,14 @@ pub struct Embedding<B: Backend> {
 }
 
 /// What the four embedders have in common.
-pub trait EmbedderModule<B: Ops>: Module<B> {
+pub trait EmbedderModule<B: Backend>: Module<B> {
+    /// The same network for a CPU.
+    type Plain: Plain;
     /// Which one it is.
     const KIND: EmbedderKind;
+
+    /// The same network for a CPU, on flat parameters.
+    fn plain(&self) -> Self::Plain;
 
     /// Embeds a batch of inputs as [`EmbedderKind::copy_input`] lays them out.
     ///
@@ -47,7 +52,7 @@ pub struct Readout<B: Backend> {
     aux: Linear<B>,
 }
 
-impl<B: Ops> Readout<B> {
+impl<B: Backend> Readout<B> {
     /// From `width` features to a `dim`-wide embedding. The normalisation gives it unit variance from the first step on.
     pub fn new(width: usize, dim: usize, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         Self {
@@ -81,4 +86,25 @@ pub fn gaussian_nll<B: Backend>(aux: Tensor<B, 2>, labels: Tensor<B, 2>) -> Tens
     let z = (labels - mean) * log_sigma.clone().neg().exp();
     let nll = z.clone() * z * 0.5 + log_sigma + 0.5 * std::f32::consts::TAU.ln();
     nll.sum_dim(1).reshape([batch])
+}
+
+/// Gradient of `scale` times the sum of [`gaussian_nll`] over the samples, on slices; returns the sum itself, without `scale`.
+///
+/// # Shapes
+/// `aux [batch, 4]`, `labels [batch, 2]`, `weights [batch]` 1 where a label is there and else 0, `d_aux [batch, 4]`, written.
+pub fn gaussian_nll_backward(aux: &[f32], labels: &[f32], weights: &[f32], scale: f32, d_aux: &mut Vec<f32>) -> f64 {
+    d_aux.clear();
+    let mut sum = 0.0;
+    for ((aux, labels), weight) in aux.chunks_exact(AUX_WIDTH).zip(labels.chunks_exact(2)).zip(weights) {
+        for (head, label) in aux.chunks_exact(2).zip(labels) {
+            let log_sigma = head[1].clamp(LOG_SIGMA_MIN, LOG_SIGMA_MAX);
+            let inverse = (-log_sigma).exp();
+            let z = (label - head[0]) * inverse;
+            sum += f64::from(weight * (0.5 * z * z + log_sigma + 0.5 * std::f32::consts::TAU.ln()));
+            let free = (LOG_SIGMA_MIN..=LOG_SIGMA_MAX).contains(&head[1]);
+            d_aux.push(-scale * weight * z * inverse);
+            d_aux.push(if free { scale * weight * (1.0 - z * z) } else { 0.0 });
+        }
+    }
+    sum
 }

@@ -1,6 +1,7 @@
 //! Windows of features in; embeddings out, through four small networks that are served by an actor each.
 //!
-//! Burn is kept here: [`device`] is the only place that names its backends, [`ops`] holds the operations that are fused on the CPU.
+//! Burn is kept here: [`device`] is the only place that names its backends, [`ops`] holds the operations that its modules are made of. On a CPU [`plain`]
+//! computes the same without it.
 //! What this crate is not: it knows neither accounts nor orders (`agents`), nor losses beyond the auxiliary likelihood (`trainer`).
 
 pub mod actor;
@@ -17,6 +18,7 @@ pub mod messages;
 pub mod norm;
 pub mod ops;
 pub mod parameters;
+pub mod plain;
 pub mod pooling;
 pub mod published;
 pub mod regime;
@@ -27,7 +29,7 @@ pub mod weights;
 
 pub use actor::{Embedder, LvnEmbedder, RegimeEmbedder, StructureEmbedder, TacticalEmbedder};
 pub use config::{EmbeddersConfig, Preset};
-pub use embed::embed_rows;
+pub use embed::{Weights, embed_rows};
 pub use embedding::{EmbedderModule, Embedding, gaussian_nll};
 pub use error::EmbeddersError;
 pub use kind::EmbedderKind;

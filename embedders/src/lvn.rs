@@ -14,11 +14,10 @@ use crate::{
     kind::EmbedderKind,
     linear::linear,
     norm::LayerNorm,
-    ops::{self, Ops},
-    parameters,
+    ops, parameters, plain,
 };
 
-const LVN_HIDDEN: usize = 16;
+pub(crate) const LVN_HIDDEN: usize = 16;
 
 /// 5-16-8 with layer norm; the same in every preset.
 #[derive(Module, Debug)]
@@ -28,7 +27,7 @@ pub struct LvnModule<B: Backend> {
     readout: Readout<B>,
 }
 
-impl<B: Ops> LvnModule<B> {
+impl<B: Backend> LvnModule<B> {
     /// First weights from a seeded stream.
     pub fn new(rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         parameters::renumber(Self {
@@ -45,8 +44,13 @@ impl<B: Ops> LvnModule<B> {
     }
 }
 
-impl<B: Ops> EmbedderModule<B> for LvnModule<B> {
+impl<B: Backend> EmbedderModule<B> for LvnModule<B> {
+    type Plain = plain::Lvn;
     const KIND: EmbedderKind = EmbedderKind::Lvn;
+
+    fn plain(&self) -> plain::Lvn {
+        plain::Lvn::new()
+    }
 
     fn embed(&self, inputs: Tensor<B, 2>) -> Embedding<B> {
         self.forward(inputs)

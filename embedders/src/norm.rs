@@ -5,7 +5,7 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use crate::ops::{self, Ops};
+use crate::ops;
 
 /// Layer normalisation over the last dimension, with the parameter names of PyTorch's `LayerNorm`.
 #[derive(Module, Debug)]
@@ -14,7 +14,7 @@ pub struct LayerNorm<B: Backend> {
     bias: Param<Tensor<B, 1>>,
 }
 
-impl<B: Ops> LayerNorm<B> {
+impl<B: Backend> LayerNorm<B> {
     /// Gain 1, shift 0.
     pub fn new(width: usize, device: &B::Device) -> Self {
         Self { weight: Param::from_tensor(Tensor::ones([width], device)), bias: Param::from_tensor(Tensor::zeros([width], device)) }

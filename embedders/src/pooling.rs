@@ -7,7 +7,7 @@ use burn::{
 };
 use rand_chacha::ChaCha8Rng;
 
-use crate::{init, ops::Ops};
+use crate::init;
 
 /// Added to scores outside a scale; `exp` of it is exactly 0.
 const OUTSIDE: f32 = -1e9;
@@ -21,7 +21,7 @@ pub struct AttentionPooling<B: Backend> {
     scale_lens: Vec<usize>,
 }
 
-impl<B: Ops> AttentionPooling<B> {
+impl<B: Backend> AttentionPooling<B> {
     /// One query of `width` for each scale.
     pub fn new(width: usize, scale_lens: &[usize], rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         // A bias would move all scores of a scale alike, which the softmax takes out again.

@@ -6,12 +6,14 @@ use std::{any::Any, sync::Arc};
 
 use dashmap::DashMap;
 
-use crate::{EmbedderModule, EmbedderStack, device::Infer, error::EmbeddersError, kind::EmbedderKind, messages::PolicyVersion};
+use crate::{
+    EmbedderModule, EmbedderStack, device::Infer, embed::Weights, error::EmbeddersError, kind::EmbedderKind, messages::PolicyVersion,
+};
 
 /// Published weights by embedder; share it as `Arc<Published>`.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// The module of a kind is the type that names the kind, see [`Self::publish_one`].
+    /// [`Weights`] of the module whose type names the kind, see [`Self::publish_one`].
     modules: DashMap<EmbedderKind, (PolicyVersion, Arc<dyn Any + Send + Sync>)>,
 }
 
@@ -31,7 +33,7 @@ impl Published {
 
     /// Puts one embedder's weights in place.
     pub fn publish_one<M: EmbedderModule<Infer> + Sync + 'static>(&self, policy_version: PolicyVersion, module: M) {
-        self.modules.insert(M::KIND, (policy_version, Arc::new(module)));
+        self.modules.insert(M::KIND, (policy_version, Arc::new(Weights::of(module))));
     }
 
     /// Version of an embedder's weights, if any.
@@ -43,13 +45,13 @@ impl Published {
     ///
     /// # Errors
     /// [`EmbeddersError::WeightsAbsent`] when another version, or none, is published.
-    pub fn take<M: EmbedderModule<Infer> + Sync + 'static>(&self, wanted: PolicyVersion) -> Result<Arc<M>, EmbeddersError> {
+    pub fn take<M: EmbedderModule<Infer> + Sync + 'static>(&self, wanted: PolicyVersion) -> Result<Arc<Weights<M>>, EmbeddersError> {
         // The entry is copied out before anything else happens: its guard locks a shard of the map.
         let entry = self.modules.get(&M::KIND).map(|entry| entry.clone());
         let published = entry.as_ref().map(|(version, _)| *version);
         entry
             .filter(|(version, _)| *version == wanted)
-            .and_then(|(_, module)| module.downcast::<M>().ok())
+            .and_then(|(_, module)| module.downcast::<Weights<M>>().ok())
             .ok_or(EmbeddersError::WeightsAbsent { kind: M::KIND, wanted, published })
     }
 }

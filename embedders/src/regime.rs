@@ -17,8 +17,7 @@ use crate::{
     kind::EmbedderKind,
     linear::linear,
     norm::LayerNorm,
-    ops::{self, Ops},
-    parameters,
+    ops, parameters, plain,
 };
 
 /// Learnt prototypes of regimes.
@@ -26,9 +25,9 @@ pub const NUM_PROTOTYPES: usize = 16;
 /// Softness of the assignment to prototypes: cosines are divided by it.
 pub const PROTOTYPE_TEMPERATURE: f32 = 0.2;
 /// Width of a prototype.
-const PROTOTYPE_WIDTH: usize = 16;
+pub(crate) const PROTOTYPE_WIDTH: usize = 16;
 /// Added under the root of a length, so that a vector of zeros has a direction.
-const LENGTH_EPS: f32 = 1e-12;
+pub(crate) const LENGTH_EPS: f32 = 1e-12;
 
 /// `z = norm(MLP(x))`, `a = softmax_k(cos(z, p_k) / 0.2)`, readout of `z` beside `sum_k a_k p_k`.
 #[derive(Module, Debug)]
@@ -40,7 +39,7 @@ pub struct RegimeModule<B: Backend> {
     readout: Readout<B>,
 }
 
-impl<B: Ops> RegimeModule<B> {
+impl<B: Backend> RegimeModule<B> {
     /// First weights from a seeded stream.
     pub fn new(preset: Preset, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let hidden = preset.regime_hidden();
@@ -86,8 +85,13 @@ impl<B: Ops> RegimeModule<B> {
     }
 }
 
-impl<B: Ops> EmbedderModule<B> for RegimeModule<B> {
+impl<B: Backend> EmbedderModule<B> for RegimeModule<B> {
+    type Plain = plain::Regime;
     const KIND: EmbedderKind = EmbedderKind::Regime;
+
+    fn plain(&self) -> plain::Regime {
+        plain::Regime::new(self.hidden.weight.dims()[1])
+    }
 
     fn embed(&self, inputs: Tensor<B, 2>) -> Embedding<B> {
         self.forward(inputs)

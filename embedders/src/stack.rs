@@ -7,7 +7,7 @@ use burn::{
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    config::Preset, kind::EmbedderKind, lvn::LvnModule, ops::Ops, parameters, regime::RegimeModule, structure::StructureModule,
+    config::Preset, kind::EmbedderKind, lvn::LvnModule, parameters, regime::RegimeModule, structure::StructureModule,
     tactical::TacticalModule,
 };
 
@@ -52,7 +52,7 @@ pub struct StackEmbedding<B: Backend> {
     pub aux: [Tensor<B, 2>; 4],
 }
 
-impl<B: Ops> EmbedderStack<B> {
+impl<B: Backend> EmbedderStack<B> {
     /// First weights from a seeded stream; parameter ids count up in module order.
     pub fn new(preset: Preset, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         parameters::renumber(Self {

@@ -15,8 +15,7 @@ use crate::{
     kind::EmbedderKind,
     linear::linear,
     norm::LayerNorm,
-    ops::{self, Ops},
-    parameters,
+    ops, parameters, plain,
     pooling::AttentionPooling,
 };
 
@@ -35,7 +34,7 @@ pub struct StructureModule<B: Backend> {
     readout: Readout<B>,
 }
 
-impl<B: Ops> StructureModule<B> {
+impl<B: Backend> StructureModule<B> {
     /// First weights from a seeded stream.
     pub fn new(preset: Preset, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let widths = preset.structure();
@@ -60,8 +59,18 @@ impl<B: Ops> StructureModule<B> {
     }
 }
 
-impl<B: Ops> EmbedderModule<B> for StructureModule<B> {
+impl<B: Backend> EmbedderModule<B> for StructureModule<B> {
+    type Plain = plain::Structure;
     const KIND: EmbedderKind = EmbedderKind::Structure;
+
+    fn plain(&self) -> plain::Structure {
+        plain::Structure::new(StructureWidths {
+            d_model: self.input.weight.dims()[1],
+            num_heads: self.blocks.first().map_or(1, |block| block.num_heads),
+            d_feed_forward: self.blocks.first().map_or(0, |block| block.linear1.weight.dims()[1]),
+            num_blocks: self.blocks.len(),
+        })
+    }
 
     fn embed(&self, inputs: Tensor<B, 2>) -> Embedding<B> {
         let batch = inputs.dims()[0];
@@ -86,7 +95,7 @@ struct SelfAttention<B: Backend> {
     out_proj: Linear<B>,
 }
 
-impl<B: Ops> TransformerBlock<B> {
+impl<B: Backend> TransformerBlock<B> {
     fn new(widths: StructureWidths, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let StructureWidths { d_model, num_heads, d_feed_forward, num_blocks } = widths;
         // Each block adds twice to the stream of tokens; this keeps the stream at unit variance however many there are.
@@ -112,16 +121,18 @@ impl<B: Ops> TransformerBlock<B> {
     }
 }
 
-/// `[1, time, d]`: `sin(t w_i)` at even and `cos(t w_i)` at odd columns, `w_i = 16^(-2 i / d)`, all times 0.25.
+/// `sin(t w_i)` at even and `cos(t w_i)` at odd columns, `w_i = 16^(-2 i / d)`, all times 0.25.
 ///
 /// # Source
 /// Vaswani et al. 2017, section 3.5. Differs in that the slowest wave is twice the window instead of 62,832 bars: a wave much longer
 /// than the window is a constant, and most columns would tell nothing.
+pub(crate) fn position(t: usize, column: usize, d: usize) -> f32 {
+    let angle = t as f64 * POSITION_BASE.powf(-((column / 2 * 2) as f64) / d as f64);
+    (POSITION_GAIN * if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
+}
+
+/// All positions of a window, `[1, time, d]`.
 fn positions<B: Backend>(time: usize, d: usize, device: &B::Device) -> Tensor<B, 3> {
-    let value = |t: usize, column: usize| {
-        let angle = t as f64 * POSITION_BASE.powf(-((column / 2 * 2) as f64) / d as f64);
-        (POSITION_GAIN * if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
-    };
-    let values: Vec<f32> = (0..time * d).map(|index| value(index / d, index % d)).collect();
+    let values: Vec<f32> = (0..time * d).map(|index| position(index / d, index % d, d)).collect();
     Tensor::from_data(TensorData::new(values, [1, time, d]), device)
 }

@@ -9,14 +9,13 @@ use grandmodel_market::features::{TACTICAL_FEATURES, TACTICAL_WINDOW};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    config::Preset,
+    config::{Preset, TacticalWidths},
     embedding::{EmbedderModule, Embedding, Readout},
     init,
     kind::EmbedderKind,
     linear::linear,
     norm::LayerNorm,
-    ops::{self, Ops},
-    parameters,
+    ops, parameters, plain,
     pooling::AttentionPooling,
 };
 
@@ -33,7 +32,7 @@ pub struct TacticalModule<B: Backend> {
     readout: Readout<B>,
 }
 
-impl<B: Ops> TacticalModule<B> {
+impl<B: Backend> TacticalModule<B> {
     /// First weights from a seeded stream.
     pub fn new(preset: Preset, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let widths = preset.tactical();
@@ -61,8 +60,17 @@ impl<B: Ops> TacticalModule<B> {
     }
 }
 
-impl<B: Ops> EmbedderModule<B> for TacticalModule<B> {
+impl<B: Backend> EmbedderModule<B> for TacticalModule<B> {
+    type Plain = plain::Tactical;
     const KIND: EmbedderKind = EmbedderKind::Tactical;
+
+    fn plain(&self) -> plain::Tactical {
+        plain::Tactical::new(TacticalWidths {
+            d_input: self.input.weight.dims()[1],
+            hidden: self.layers.first().map_or(0, |layer| layer.w_hh.dims()[1]),
+            num_layers: self.layers.len(),
+        })
+    }
 
     fn embed(&self, inputs: Tensor<B, 2>) -> Embedding<B> {
         let batch = inputs.dims()[0];
@@ -78,7 +86,7 @@ pub struct BiLstm<B: Backend> {
     bias: Param<Tensor<B, 2>>,
 }
 
-impl<B: Ops> BiLstm<B> {
+impl<B: Backend> BiLstm<B> {
     fn new(d_in: usize, hidden: usize, rng: &mut ChaCha8Rng, device: &B::Device) -> Self {
         let w_ih = gates(d_in, hidden, |rng| init::xavier(d_in, hidden, 1.0, rng), rng);
         let w_hh = gates(hidden, hidden, |rng| init::orthogonal(hidden, hidden, 1.0, rng), rng);

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Recipient, ResponseActFuture, WrapFuture, fut::ActorFutureExt};
+use burn::module::Module;
 use grandmodel_agents::{
-    encoder::MarketEncoder,
+    encoder::{ActingMixer, MarketEncoder},
     head::{Head, HeadShape},
     messages::InstallPolicy,
 };
@@ -24,6 +25,7 @@ use grandmodel_memory::{Subsystem, messages::ReportBytes};
 use crate::{
     TrainerError,
     config::Schedule,
+    encoder::EncoderLearner,
     learner::{LearnReport, Learner},
     messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, RewireInstalls, TakeSnapshot},
     replay_learner::ReplayLearner,
@@ -105,7 +107,7 @@ impl LearnerCore {
             Self::OnPolicy(learner) => learner.encoder(),
             Self::Replay(rounds) => rounds.learner.encoder(),
         };
-        encoder.map(|encoder| encoder.net().clone())
+        encoder.map(EncoderLearner::net)
     }
 
     fn head_parameters(&self) -> Arc<[f32]> {
@@ -328,7 +330,10 @@ pub async fn publish_to(
             ask("embedder", embedder, InstallWeights { policy_version }).await??;
         }
     }
-    let mixer = encoder.map(|encoder| encoder.mixer);
+    let mixer = encoder.map(|encoder| {
+        let device = encoder.mixer.devices().first().cloned().unwrap_or_default();
+        ActingMixer::of(encoder.mixer, &device)
+    });
     for agent in agents {
         ask("agent", agent, InstallPolicy { policy_version, mixer: mixer.clone(), head: head.clone() }).await?;
     }

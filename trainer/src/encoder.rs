@@ -1,14 +1,20 @@
 //! The market encoder in training: rows in, parts ahead out; the gradient of the parts ahead in, that of the encoder's parameters out. The loss between the
-//! two is plain Rust on the parts ahead and belongs to the algorithms; Burn's tape is met here and nowhere else above the embedders.
+//! two is plain Rust on the parts ahead and belongs to the algorithms. On a CPU the encoder is plain Rust as well; elsewhere Burn's tape is met here and
+//! nowhere else above the embedders.
 
-use burn::{
-    optim::GradientsParams,
-    tensor::{Tensor, TensorData},
+use std::sync::Arc;
+
+use burn::{optim::GradientsParams, tensor::Tensor};
+use grandmodel_agents::encoder::{
+    MarketEncoder,
+    plain::{EncoderTape, PlainEncoder},
 };
-use grandmodel_agents::encoder::MarketEncoder;
 use grandmodel_embedders::{
-    device::{Device, Infer, Train},
+    EmbedderKind, StackEmbedding,
+    device::{self, Device, Infer, Train},
+    embedding::gaussian_nll_backward,
     gaussian_nll, parameters,
+    plain::{Pool, StackInputs},
 };
 use grandmodel_market::TableSpan;
 
@@ -21,11 +27,45 @@ use crate::{
 /// An encoder with the market it looks at.
 #[derive(Clone)]
 pub struct EncoderLearner {
+    /// On a CPU the shapes only; elsewhere the weights.
     net: MarketEncoder<Infer>,
+    plain: Option<Arc<PlainPart>>,
+    parameters: Vec<f32>,
     device: Device,
-    num_parameters: usize,
     spans: Vec<TableSpan>,
-    labels: std::sync::Arc<[SpanLabels]>,
+    labels: Arc<[SpanLabels]>,
+}
+
+/// What runs on a CPU.
+struct PlainPart {
+    encoder: PlainEncoder,
+    rooms: Pool<PlainRoom>,
+}
+
+/// What one block needs there, warm after the first.
+#[derive(Default)]
+struct PlainRoom {
+    windows: Windows,
+    tape: EncoderTape,
+    d_aux: [Vec<f32>; 4],
+}
+
+/// One block between its forward and its backward pass.
+pub struct EncodedBlock(Block);
+
+enum Block {
+    Plain(PlainRoom),
+    Burn { net: Box<MarketEncoder<Train>>, embedded: StackEmbedding<Train>, ahead: Tensor<Train, 2>, values: Vec<f32>, windows: Windows },
+}
+
+impl EncodedBlock {
+    /// Parts ahead of its rows, `[rows, ahead_width]`.
+    pub fn ahead(&self) -> &[f32] {
+        match &self.0 {
+            Block::Plain(room) => room.tape.ahead(),
+            Block::Burn { values, .. } => values,
+        }
+    }
 }
 
 /// What one block adds.
@@ -40,23 +80,26 @@ impl EncoderLearner {
     /// An encoder over spans that rows point into.
     pub fn new(net: MarketEncoder<Infer>, spans: Vec<TableSpan>, device: Device) -> Self {
         let labels = spans.iter().map(SpanLabels::of).collect();
-        let num_parameters = parameters::num_parameters(&net);
-        Self { net, device, num_parameters, spans, labels }
+        let plain = device::is_cpu(&device).then(|| Arc::new(PlainPart { encoder: PlainEncoder::of(&net), rooms: Pool::default() }));
+        Self { parameters: parameters::to_flat(&net), net, plain, device, spans, labels }
     }
 
     /// Number of parameters.
     pub fn num_parameters(&self) -> usize {
-        self.num_parameters
+        self.parameters.len()
     }
 
     /// All parameters in module order.
-    pub fn parameters(&self) -> Vec<f32> {
-        parameters::to_flat(&self.net)
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
     }
 
     /// Current weights.
-    pub fn net(&self) -> &MarketEncoder<Infer> {
-        &self.net
+    pub fn net(&self) -> MarketEncoder<Infer> {
+        match &self.plain {
+            Some(_) => parameters::from_flat(self.net.clone(), &self.parameters).expect("Invariant: installed weights fit and are finite"),
+            None => self.net.clone(),
+        }
     }
 
     /// Takes other weights.
@@ -64,14 +107,13 @@ impl EncoderLearner {
     /// # Errors
     /// A wrong number, or one that is not finite.
     pub fn install(&mut self, flat: &[f32]) -> Result<(), TrainerError> {
+        if self.plain.is_some() && flat.len() == self.parameters.len() && flat.iter().all(|value| value.is_finite()) {
+            self.parameters.copy_from_slice(flat);
+            return Ok(());
+        }
         self.net = parameters::from_flat(self.net.clone(), flat)?;
+        self.parameters.copy_from_slice(flat);
         Ok(())
-    }
-
-    fn windows(&self, rows: &[(u16, u32)]) -> Windows {
-        // Flex reads beyond the end of an empty batch.
-        assert!(!rows.is_empty(), "Invariant: a block has samples");
-        Windows::gather(&self.spans, &self.labels, rows)
     }
 
     /// Parts ahead of rows, `[rows, ahead_width]`, without a tape.
@@ -79,40 +121,107 @@ impl EncoderLearner {
     /// # Errors
     /// A device that does not give the result back.
     pub fn ahead(&self, rows: &[(u16, u32)]) -> Result<Vec<f32>, TrainerError> {
+        if let Some(plain) = &self.plain {
+            return Ok(plain.rooms.with(|room| {
+                self.run_plain(plain, rows, room);
+                room.tape.ahead().to_vec()
+            }));
+        }
         let windows = self.windows(rows);
         let embedded = self.net.embedders.forward(windows.inputs(&self.device));
         read(self.net.mixer.ahead(embedded.mean()))
     }
 
-    /// Gradient over one block: `back` is given the parts ahead `[rows, ahead_width]` and answers with their gradient; the auxiliary likelihood is added with
-    /// the weight `aux_scale` a sample.
+    /// The forward pass of one block.
+    ///
+    /// # Errors
+    /// A device that does not give a result back.
+    pub fn forward(&self, rows: &[(u16, u32)]) -> Result<EncodedBlock, TrainerError> {
+        if let Some(plain) = &self.plain {
+            let mut room = plain.rooms.take();
+            self.run_plain(plain, rows, &mut room);
+            return Ok(EncodedBlock(Block::Plain(room)));
+        }
+        let windows = self.windows(rows);
+        // Leaves of its own: two threads never meet on one tape.
+        let net: Box<MarketEncoder<Train>> = Box::new(parameters::training_copy(&self.net));
+        let embedded = net.embedders.forward(windows.inputs(&self.device));
+        let ahead = net.mixer.ahead(embedded.mean());
+        let values = read(ahead.clone().inner())?;
+        Ok(EncodedBlock(Block::Burn { net, embedded, ahead, values, windows }))
+    }
+
+    /// The backward pass: from the gradient of the parts ahead `[rows, ahead_width]` to that of the parameters; the auxiliary likelihood is added with the
+    /// weight `aux_scale` a sample.
+    ///
+    /// # Errors
+    /// A device that does not give a result back.
+    pub fn backward(&self, block: EncodedBlock, d_ahead: &[f32], aux_scale: f32) -> Result<EncodedGradient, TrainerError> {
+        match (block.0, &self.plain) {
+            (Block::Plain(mut room), Some(plain)) => {
+                let gradient = self.backward_plain(plain, &mut room, d_ahead, aux_scale);
+                plain.rooms.give_back(room);
+                Ok(gradient)
+            }
+            (Block::Burn { net, embedded, ahead, windows, .. }, _) => {
+                let d_ahead = floats::<Train, 2>(d_ahead, ahead.dims(), &self.device);
+                let mut loss = (ahead * d_ahead).sum();
+                let mut aux = 0.0;
+                if aux_scale > 0.0 {
+                    let likelihood = aux_loss(&embedded.aux, &windows, &self.device);
+                    aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
+                    loss = loss + likelihood.sum() * aux_scale;
+                }
+                let gradients = GradientsParams::from_grads(loss.backward(), &*net);
+                Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&*net, &gradients), aux })
+            }
+            (Block::Plain(_), None) => unreachable!("Invariant: a block goes back to the encoder it came from"),
+        }
+    }
+
+    /// Both passes over one block: `back` is given the parts ahead and answers with their gradient.
     ///
     /// # Errors
     /// A device that does not give a result back.
     pub fn gradient(
         &self,
-        rows: impl Iterator<Item = (u16, u32)>,
+        rows: &[(u16, u32)],
         aux_scale: f32,
         back: impl FnOnce(&[f32]) -> Vec<f32>,
     ) -> Result<EncodedGradient, TrainerError> {
-        let rows: Vec<(u16, u32)> = rows.collect();
-        let windows = self.windows(&rows);
-        // Leaves of its own: two threads never meet on one tape.
-        let net: MarketEncoder<Train> = parameters::training_copy(&self.net);
-        let embedded = net.embedders.forward(windows.inputs(&self.device));
-        let ahead = net.mixer.ahead(embedded.mean());
-        let shape = ahead.dims();
-        let d_ahead = back(&read(ahead.clone().inner())?);
-        let d_ahead = Tensor::<Train, 2>::from_data(TensorData::new(d_ahead, shape), &self.device);
-        let mut loss = (ahead * d_ahead).sum();
+        let block = self.forward(rows)?;
+        let d_ahead = back(block.ahead());
+        self.backward(block, &d_ahead, aux_scale)
+    }
+
+    fn windows(&self, rows: &[(u16, u32)]) -> Windows {
+        // Flex reads beyond the end of an empty batch.
+        assert!(!rows.is_empty(), "Invariant: a block has samples");
+        let mut windows = Windows::default();
+        windows.gather(&self.spans, &self.labels, rows);
+        windows
+    }
+
+    fn run_plain(&self, plain: &PlainPart, rows: &[(u16, u32)], room: &mut PlainRoom) {
+        let PlainRoom { windows, tape, .. } = room;
+        windows.gather(&self.spans, &self.labels, rows);
+        let inputs = StackInputs { structure: &windows.structure, tactical: &windows.tactical, regime: &windows.regime, lvn: &windows.lvn };
+        plain.encoder.forward(&self.parameters, rows.len(), &inputs, tape);
+    }
+
+    fn backward_plain(&self, plain: &PlainPart, room: &mut PlainRoom, d_ahead: &[f32], aux_scale: f32) -> EncodedGradient {
+        let PlainRoom { windows, tape, d_aux } = room;
         let mut aux = 0.0;
         if aux_scale > 0.0 {
-            let likelihood = aux_loss(&embedded.aux, &windows, &self.device);
-            aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
-            loss = loss + likelihood.sum() * aux_scale;
+            let of = plain.encoder.aux(tape);
+            for (kind, (aux_of, d)) in EmbedderKind::ALL.into_iter().zip(of.into_iter().zip(d_aux.iter_mut())) {
+                let (labels, weights) = windows.labels(kind);
+                aux += gaussian_nll_backward(aux_of, labels, weights, aux_scale / 4.0, d) / 4.0;
+            }
         }
-        let gradients = GradientsParams::from_grads(loss.backward(), &net);
-        Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&net, &gradients), aux })
+        let mut gradient = vec![0.0; self.parameters.len()];
+        plain.encoder.backward(&self.parameters, tape, d_ahead, (aux_scale > 0.0).then_some(&*d_aux), &mut gradient);
+        EncodedGradient { gradient, aux }
     }
 }
 

@@ -60,7 +60,7 @@ pub struct LearnReport {
 impl Learner {
     /// A learner of a head, and on the market of the encoder before it. `plan` says how many blocks are alive at once, not what they compute.
     pub fn new(encoder: Option<EncoderLearner>, head: ActorCritic, weights: &[f32], ppo: PpoConfig, plan: BatchPlan, seed: u64) -> Self {
-        let mut parameters = encoder.as_ref().map(EncoderLearner::parameters).unwrap_or_default();
+        let mut parameters = encoder.as_ref().map(|encoder| encoder.parameters().to_vec()).unwrap_or_default();
         parameters.extend_from_slice(weights);
         let state = LearnerState { seed, ..LearnerState::default() };
         Self {
@@ -158,10 +158,10 @@ impl Learner {
             let mut gradient = vec![0.0; weights.len()];
             let indices = units.samples(unit);
             scratch.samples.gather(set, &indices, advantages, unit.len());
-            let rows = |i: &u32| (set.block.table[*i as usize], set.block.row[*i as usize]);
+            let rows: Vec<_> = indices.iter().map(|i| (set.block.table[*i as usize], set.block.row[*i as usize])).collect();
             let aux_scale = ppo.aux_coef / effective_batch as f32;
             let mut sums = LossSums::default();
-            let encoded = encoder.gradient(indices.iter().map(rows), aux_scale, |ahead| {
+            let encoded = encoder.gradient(&rows, aux_scale, |ahead| {
                 sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, clip_coef, &mut scratch, &mut gradient);
                 std::mem::take(&mut scratch.d_ahead)
             })?;

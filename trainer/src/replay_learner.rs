@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::{
     TrainerError,
     adam::Adam,
-    encoder::EncoderLearner,
+    encoder::{EncodedBlock, EncoderLearner},
     offpolicy::{AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate, blend},
     snapshot::{LearnerState, Snapshot, another_network},
 };
@@ -48,7 +48,7 @@ impl ReplayLearner {
     /// An algorithm, and on a market the encoder before it.
     pub fn new(heads: Box<dyn OffPolicyLearner>, encoder: Option<(EncoderLearner, EncoderSettings)>) -> Self {
         let encoder = encoder.map(|(online, settings)| {
-            let parameters = online.parameters();
+            let parameters = online.parameters().to_vec();
             let (target, target_parameters, adam) = (online.clone(), parameters.clone(), Adam::new(parameters.len()));
             EncoderPart { online, target, parameters, target_parameters, adam, settings }
         });
@@ -164,18 +164,20 @@ impl EncoderPart {
     ) -> Result<&'a OffPolicyUpdate, TrainerError> {
         let rows = |table: &[u16], row: &[u32]| table.iter().copied().zip(row.iter().copied()).collect::<Vec<_>>();
         let (now, next) = (rows(&batch.table, &batch.row), rows(&batch.next_table, &batch.next_row));
+        let blocks: Vec<EncodedBlock> =
+            now.par_chunks(self.settings.grad_block).map(|rows| self.online.forward(rows)).collect::<Result<_, _>>()?;
         let ahead = AheadBatch {
-            now: &self.ahead(&self.online, &now)?,
+            now: &blocks.iter().flat_map(|block| block.ahead()).copied().collect::<Vec<_>>(),
             next: &self.ahead(&self.online, &next)?,
             next_target: &self.ahead(&self.target, &next)?,
         };
         let width = heads.ahead_width();
         let update = heads.update(batch, Some(&ahead), global_step)?;
         let aux_scale = self.settings.aux_coef / batch.batch as f32;
-        // The forward pass is run once more with a tape: blocks then need no memory between the two.
-        let blocks = now.par_chunks(self.settings.grad_block).zip(update.d_ahead.par_chunks(self.settings.grad_block * width));
         let blocks: Vec<_> = blocks
-            .map(|(rows, d_ahead)| self.online.gradient(rows.iter().copied(), aux_scale, |_| d_ahead.to_vec()))
+            .into_par_iter()
+            .zip(update.d_ahead.par_chunks(self.settings.grad_block * width))
+            .map(|(block, d_ahead)| self.online.backward(block, d_ahead, aux_scale))
             .collect::<Result<_, TrainerError>>()?;
         let mut sum = crate::adam::TreeSum::default();
         blocks.into_iter().for_each(|block| sum.push(block.gradient));

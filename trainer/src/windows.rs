@@ -1,7 +1,7 @@
 //! Rows of feature tables in; the windows and labels of one gradient block out. Windows are copied once, for the samples of one block only.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use grandmodel_embedders::EmbedderInputs;
+use grandmodel_embedders::{EmbedderInputs, EmbedderKind};
 use grandmodel_market::{
     TableSpan,
     features::{LVN_FEATURES, REGIME_FEATURES, STRUCTURE_FEATURES, STRUCTURE_WINDOW, TACTICAL_FEATURES, TACTICAL_WINDOW},
@@ -34,27 +34,35 @@ pub struct Windows {
 
 impl Windows {
     /// Gathers rows, each an index of a span and a row of its table.
-    pub fn gather(spans: &[TableSpan], labels: &[SpanLabels], rows: &[(u16, u32)]) -> Self {
-        let batch = rows.len();
-        let mut out = Self {
-            batch,
-            structure: vec![0.0; batch * STRUCTURE_WINDOW * STRUCTURE_FEATURES],
-            tactical: vec![0.0; batch * TACTICAL_WINDOW * TACTICAL_FEATURES],
-            ..Self::default()
-        };
-        let structure = out.structure.chunks_exact_mut(STRUCTURE_WINDOW * STRUCTURE_FEATURES);
-        let tactical = out.tactical.chunks_exact_mut(TACTICAL_WINDOW * TACTICAL_FEATURES);
+    pub fn gather(&mut self, spans: &[TableSpan], labels: &[SpanLabels], rows: &[(u16, u32)]) {
+        self.batch = rows.len();
+        self.structure.resize(rows.len() * STRUCTURE_WINDOW * STRUCTURE_FEATURES, 0.0);
+        self.tactical.resize(rows.len() * TACTICAL_WINDOW * TACTICAL_FEATURES, 0.0);
+        for list in [&mut self.regime, &mut self.lvn, &mut self.base_label, &mut self.base_weight] {
+            list.clear();
+        }
+        self.structure_label.clear();
+        self.structure_weight.clear();
+        let structure = self.structure.chunks_exact_mut(STRUCTURE_WINDOW * STRUCTURE_FEATURES);
+        let tactical = self.tactical.chunks_exact_mut(TACTICAL_WINDOW * TACTICAL_FEATURES);
         for (((span, row), structure), tactical) in rows.iter().zip(structure).zip(tactical) {
             let (table, labels, row) = (&spans[usize::from(*span)].table, &labels[usize::from(*span)], *row as usize);
             let structure_row = table.structure_row()[row] as usize;
             table.copy_structure_window(structure_row, structure);
             table.copy_tactical_window(row, tactical);
-            out.regime.extend_from_slice(table.regime_row(structure_row));
-            out.lvn.extend_from_slice(table.lvn_row(row));
-            push_label(labels.base[row - labels.start], &mut out.base_label, &mut out.base_weight);
-            push_label(labels.structure[structure_row], &mut out.structure_label, &mut out.structure_weight);
+            self.regime.extend_from_slice(table.regime_row(structure_row));
+            self.lvn.extend_from_slice(table.lvn_row(row));
+            push_label(labels.base[row - labels.start], &mut self.base_label, &mut self.base_weight);
+            push_label(labels.structure[structure_row], &mut self.structure_label, &mut self.structure_weight);
         }
-        out
+    }
+
+    /// Labels `[batch, 2]` of an embedder's own frame, and `[batch]` whether they are there.
+    pub fn labels(&self, kind: EmbedderKind) -> (&[f32], &[f32]) {
+        match kind {
+            EmbedderKind::Structure | EmbedderKind::Regime => (&self.structure_label, &self.structure_weight),
+            EmbedderKind::Tactical | EmbedderKind::Lvn => (&self.base_label, &self.base_weight),
+        }
     }
 
     /// The embedders' inputs on a device.

@@ -7,10 +7,7 @@ use std::sync::{
 };
 
 use actix::{Actor, Context, Handler, Recipient, ResponseFuture};
-use grandmodel_embedders::{
-    PolicyVersion,
-    device::{Device, Infer},
-};
+use grandmodel_embedders::PolicyVersion;
 use grandmodel_market::venue::{BarReport, CostConfig, CostModel};
 
 use super::{
@@ -23,7 +20,7 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
     desk::{ACCOUNT_WIDTH, RowView, bar_ticks},
-    encoder::TokenMixer,
+    encoder::ActingMixer,
     head::Head,
     messages::{
         ClosePosition, InstallPolicy, NextRows, OpenAccount, OpenSpan, PassBar, RewireEmbedders, RowBlock, RunBacktest, SetKillSwitch,
@@ -44,8 +41,6 @@ pub struct AgentConfig {
     pub decision: DecisionConfig,
     /// Seed of the consensus masks.
     pub seed: u64,
-    /// Where the policy's market part is computed.
-    pub device: Device,
 }
 
 /// Whom an agent asks.
@@ -80,7 +75,7 @@ pub struct Agent {
 #[derive(Clone)]
 pub(crate) struct Installed {
     pub policy_version: PolicyVersion,
-    pub mixer: Option<TokenMixer<Infer>>,
+    pub mixer: Option<ActingMixer>,
     pub head: Head,
 }
 
@@ -105,7 +100,7 @@ impl Agent {
         let no_policy = || AgentsError::Actor { actor: "agent", cause: "no policy is installed".into() };
         let installed = self.installed.clone().ok_or_else(no_policy)?;
         let no_market = || AgentsError::Actor { actor: "agent", cause: "it has no market to trade".into() };
-        let (AgentConfig { env, risk, costs, decision, seed, device }, links) = self.trading.as_ref().ok_or_else(no_market)?;
+        let (AgentConfig { env, risk, costs, decision, seed }, links) = self.trading.as_ref().ok_or_else(no_market)?;
         let consensus_passes = if message.gated { decision.consensus_passes } else { 0 };
         let decision = &DecisionConfig { consensus_passes, ..decision.clone() };
         let decider = Decider::new(installed.head.clone(), env, decision, *seed)?;
@@ -117,7 +112,6 @@ impl Agent {
             costs: CostModel::new(costs.as_ref(), message.span.table.instrument())?,
             cash_micros: env.initial_cash_micros(),
             installed,
-            device: device.clone(),
             killed: self.killed.clone(),
         })
     }
@@ -170,7 +164,6 @@ struct Walk {
     costs: CostModel,
     cash_micros: i64,
     installed: Installed,
-    device: Device,
     killed: Arc<AtomicBool>,
 }
 
@@ -180,7 +173,7 @@ impl Walk {
         ask("feed", &self.links.open_span, OpenSpan { span: message.span }).await??;
         let next = NextRows { max_rows: message.block_len };
         while let Some(block) = ask("feed", &self.links.next_rows, next).await?? {
-            let parts = acting_parts(self.links.embedders.as_ref(), &self.installed, &self.device, &block.table, &block.rows).await?;
+            let parts = acting_parts(self.links.embedders.as_ref(), &self.installed, &block.table, &block.rows).await?;
             let width = self.decider.head().shape.ahead_width();
             for index in 0..block.rows.len() {
                 self.step(&block, index, &parts[index * width..(index + 1) * width]).await?;

@@ -3,7 +3,6 @@
 
 use actix::{ActorFutureExt, Context, Handler, Recipient, ResponseActFuture, WrapFuture};
 use grandmodel_buffers::{PolicyVersion, messages::PushBlock};
-use grandmodel_embedders::device::Device;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{
@@ -54,20 +53,14 @@ impl LaneGroup {
         Ok(())
     }
 
-    async fn rollout(
-        &mut self,
-        message: Collect,
-        embedders: Option<EmbedderLinks>,
-        policy: Installed,
-        device: Device,
-    ) -> Result<Collected, AgentsError> {
+    async fn rollout(&mut self, message: Collect, embedders: Option<EmbedderLinks>, policy: Installed) -> Result<Collected, AgentsError> {
         let num_steps = message.num_steps as usize;
         let plan = self.lanes.plan(num_steps);
         let index = plan.as_ref().map(RowIndex::of_plan).unwrap_or_default();
         let mut values = Vec::with_capacity(index.len() * policy.head.shape.ahead_width());
         for (table, rows) in index.tables() {
             let table = &self.lanes.spans()[usize::from(table)].table;
-            values.extend(acting_parts(embedders.as_ref(), &policy, &device, table, rows).await?);
+            values.extend(acting_parts(embedders.as_ref(), &policy, table, rows).await?);
         }
         let parts = MarketParts { index: &index, values: &values, width: policy.head.shape.ahead_width() };
         let market = plan.as_ref().map(|plan| MarketRollout { plan, parts: policy.mixer.is_some().then_some(&parts) });
@@ -96,13 +89,10 @@ impl Handler<Collect> for Agent {
     fn handle(&mut self, message: Collect, _: &mut Context<Self>) -> Self::Result {
         // The lanes travel through the future and come back with its answer, so no second rollout can begin meanwhile.
         let ready = self.installed.clone().and_then(|policy| Some((policy, self.lanes.take()?)));
-        let (embedders, device) = match &self.trading {
-            Some((config, links)) => (links.embedders.clone(), config.device.clone()),
-            None => (None, Device::default()),
-        };
+        let embedders = self.trading.as_ref().and_then(|(_, links)| links.embedders.clone());
         let rollout = async move {
             let Some((policy, mut lanes)) = ready else { return (None, Err(no_lanes())) };
-            let collected = lanes.rollout(message, embedders, policy, device).await;
+            let collected = lanes.rollout(message, embedders, policy).await;
             (Some(lanes), collected)
         };
         Box::pin(rollout.into_actor(self).map(|(lanes, collected), agent, _| {

@@ -4,15 +4,11 @@
 use std::sync::Arc;
 
 use actix::{MailboxError, Message, Recipient};
-use burn::tensor::{Tensor, TensorData};
-use grandmodel_embedders::{
-    EMBEDDING_DIM, EMBEDDING_DIMS, Embed, Embedded, PolicyVersion,
-    device::{Device, Infer},
-};
+use grandmodel_embedders::{EMBEDDING_DIM, EMBEDDING_DIMS, Embed, Embedded, PolicyVersion};
 use grandmodel_market::FeatureTable;
 
 use super::agent::Installed;
-use crate::{AgentsError, encoder::TokenMixer};
+use crate::AgentsError;
 
 /// Where embeddings are asked, in the order of the concatenation: structure, tactical, regime, LVN.
 #[derive(Clone)]
@@ -26,9 +22,6 @@ pub struct Embeddings {
     /// `[rows, 136]`.
     pub values: Vec<f32>,
 }
-
-/// Rows that go through the policy's market part at once: bounds the activations.
-const MARKET_CHUNK_ROWS: usize = 4096;
 
 /// Asks the four embedders for rows of one table.
 ///
@@ -65,7 +58,6 @@ pub async fn embed_rows(links: &EmbedderLinks, table: &Arc<FeatureTable>, rows: 
 pub(crate) async fn acting_parts(
     links: Option<&EmbedderLinks>,
     installed: &Installed,
-    device: &Device,
     table: &Arc<FeatureTable>,
     rows: &Arc<[u32]>,
 ) -> Result<Vec<f32>, AgentsError> {
@@ -75,23 +67,7 @@ pub(crate) async fn acting_parts(
     if embeddings.policy_version != installed.policy_version {
         return Err(AgentsError::Version { found: embeddings.policy_version.0, expected: installed.policy_version.0 });
     }
-    market_parts(mixer, device, &embeddings.values)
-}
-
-/// The acting networks' market part of embeddings `[rows, 136]`: `[rows, ahead_width]`.
-///
-/// # Errors
-/// [`AgentsError::Actor`] when the device does not give the result back.
-pub fn market_parts(mixer: &TokenMixer<Infer>, device: &Device, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
-    let mut parts = Vec::new();
-    for chunk in embeddings.chunks(MARKET_CHUNK_ROWS * EMBEDDING_DIM) {
-        let shape = [chunk.len() / EMBEDDING_DIM, EMBEDDING_DIM];
-        let embedding = Tensor::<Infer, 2>::from_data(TensorData::new(chunk.to_vec(), shape), device);
-        let failed = |cause: String| AgentsError::Actor { actor: "device", cause };
-        let data = mixer.acting_ahead(embedding).try_into_data().map_err(|error| failed(format!("{error:?}")))?;
-        parts.extend(data.convert::<f32>().into_vec::<f32>().map_err(|error| failed(format!("{error:?}")))?);
-    }
-    Ok(parts)
+    mixer.market_parts(&embeddings.values)
 }
 
 /// The answer to a message, or which actor did not give one.

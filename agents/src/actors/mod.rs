@@ -13,5 +13,5 @@ mod tests;
 pub use agent::{Agent, AgentConfig, AgentLinks};
 pub use collect::LaneGroup;
 pub use feed::Feed;
-pub use gather::{EmbedderLinks, Embeddings, embed_rows, market_parts};
+pub use gather::{EmbedderLinks, Embeddings, embed_rows};
 pub use venue::Venue;

@@ -17,7 +17,7 @@ use crate::{
     config::{DecisionConfig, EnvConfig, RiskConfig, StopDistance},
     decision::Decider,
     desk::ACCOUNT_WIDTH,
-    encoder::{AheadWidths, MarketEncoder, TokenMixer},
+    encoder::{ActingMixer, AheadWidths, MarketEncoder},
     head::{Head, HeadShape},
     heads::{ActorCritic, ActorCriticConfig},
     messages::{InstallPolicy, RunBacktest, SetKillSwitch},
@@ -31,7 +31,7 @@ const VERSION: PolicyVersion = PolicyVersion(3);
 struct House {
     config: AgentConfig,
     links: EmbedderLinks,
-    mixer: TokenMixer<Infer>,
+    mixer: ActingMixer,
     head: Head,
     agent: Addr<Agent>,
 }
@@ -70,7 +70,6 @@ fn house(decision: DecisionConfig) -> House {
         costs: Some(CostConfig { commission_bp: Some(1.0), slippage_ticks: Some(1.0), ..CostConfig::default() }),
         decision,
         seed: 9,
-        device,
     };
     let (feed, venue) = (Feed::default().start(), Venue::default().start());
     let agent_links = AgentLinks {
@@ -83,7 +82,7 @@ fn house(decision: DecisionConfig) -> House {
         close_position: venue.recipient(),
     };
     let agent = Agent::trading(config.clone(), agent_links).start();
-    House { config, links, mixer: encoder.mixer, head, agent }
+    House { config, links, mixer: ActingMixer::of(encoder.mixer, &device), head, agent }
 }
 
 impl House {
@@ -99,7 +98,7 @@ impl House {
     async fn pure(&self, span: &TableSpan) -> BacktestResult {
         let rows: Arc<[u32]> = visited_rows(span).expect("rows").into();
         let all = embed_rows(&self.links, &span.table, &rows).await.expect("embeddings");
-        let parts = market_parts(&self.mixer, &self.config.device, &all.values).expect("parts");
+        let parts = self.mixer.market_parts(&all.values).expect("parts");
         let AgentConfig { env, risk, costs, decision, seed, .. } = &self.config;
         let mut decider = Decider::new(self.head.clone(), env, decision, *seed).expect("decider");
         run_agent(span, env, risk, costs.as_ref(), &mut decider, &parts).expect("backtest")

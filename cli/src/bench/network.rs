@@ -3,24 +3,26 @@
 use std::hint::black_box;
 
 use anyhow::Result;
-use burn::tensor::{Tensor, TensorData, backend::AutodiffBackend};
 use grandmodel_agents::{
-    actors::market_parts,
     config::ModelConfig,
-    encoder::{AheadWidths, MarketEncoder},
+    encoder::{ActingMixer, AheadWidths, MarketEncoder},
     env::ACCOUNT_WIDTH,
     head::{Head, HeadScratch, HeadShape},
     heads::{ActorCritic, Memory},
     space::ActionSpace,
 };
 use grandmodel_embedders::{
-    EMBEDDING_DIM, EmbedderModule, LvnModule, Preset, RegimeModule, StructureModule, TacticalModule,
-    device::{self, Device, Infer, Train},
-    embed_rows, parameters,
+    EMBEDDING_DIM, EmbedderModule, Preset, Weights,
+    device::{self, Infer},
+    embed_rows,
+    ops::kernels,
+    parameters,
+    plain::{OutputGradient, Plain},
 };
 use grandmodel_market::TableSpan;
-use grandmodel_trainer::encoder::EncoderLearner;
+use grandmodel_trainer::{adam::Adam, encoder::EncoderLearner};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rayon::prelude::*;
 
 use super::{Bench, market};
 
@@ -39,7 +41,7 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
     let table = market::table()?;
     let rows: Vec<u32> = (0..table.len()).filter(|row| table.is_ready(*row)).step_by(7).take(WINDOWS).map(|row| row as u32).collect();
     let cpu = device::cpu();
-    for preset in [Preset::Tiny, Preset::Small] {
+    for preset in [Preset::Tiny, Preset::Small, Preset::Full] {
         let tag = format!("{preset:?}").to_lowercase();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let model = ModelConfig { preset, ..ModelConfig::default() };
@@ -47,17 +49,18 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         let widths = AheadWidths { detached: Vec::new(), attached: shape.ahead_widths() };
         let net = MarketEncoder::<Infer>::new(preset, &widths, &mut rng, &cpu);
         let stack = &net.embedders;
-        forward(bench, &format!("network: {tag} structure forward"), &stack.structure, &table, &rows);
-        forward(bench, &format!("network: {tag} tactical forward"), &stack.tactical, &table, &rows);
-        forward(bench, &format!("network: {tag} regime forward"), &stack.regime, &table, &rows);
-        forward(bench, &format!("network: {tag} lvn forward"), &stack.lvn, &table, &rows);
-        train::<StructureModule<Train>>(bench, &format!("network: {tag} structure training step"), &stack.structure, &cpu);
-        train::<TacticalModule<Train>>(bench, &format!("network: {tag} tactical training step"), &stack.tactical, &cpu);
-        train::<RegimeModule<Train>>(bench, &format!("network: {tag} regime training step"), &stack.regime, &cpu);
-        train::<LvnModule<Train>>(bench, &format!("network: {tag} lvn training step"), &stack.lvn, &cpu);
+        forward(bench, &format!("network: {tag} structure forward"), stack.structure.clone(), &table, &rows);
+        forward(bench, &format!("network: {tag} tactical forward"), stack.tactical.clone(), &table, &rows);
+        forward(bench, &format!("network: {tag} regime forward"), stack.regime.clone(), &table, &rows);
+        forward(bench, &format!("network: {tag} lvn forward"), stack.lvn.clone(), &table, &rows);
+        train(bench, &tag, &stack.structure);
+        train(bench, &tag, &stack.tactical);
+        train(bench, &tag, &stack.regime);
+        train(bench, &tag, &stack.lvn);
         let embeddings = vec![0.1; WINDOWS * EMBEDDING_DIM];
+        let mixer = ActingMixer::of(net.mixer.clone(), &cpu);
         bench.row(&format!("network: {tag} policy, market part"), "rows", WINDOWS, || {
-            drop(black_box(market_parts(&net.mixer, &cpu, &embeddings)));
+            drop(black_box(mixer.market_parts(&embeddings)));
         });
         let (ahead, account, mut logits) = (vec![0.1; shape.ahead_width()], vec![0.2; ACCOUNT_WIDTH], vec![0.0; 3]);
         let head = Head { parameters: shape.init(model.init, 0.0, &mut rng).into(), shape: HeadShape::ActorCritic(shape) };
@@ -72,7 +75,7 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         let learner = EncoderLearner::new(net.clone(), vec![TableSpan::whole(table.clone())], cpu.clone());
         let samples: Vec<(u16, u32)> = rows.iter().take(BATCH).map(|row| (0, *row)).collect();
         bench.row(&format!("network: {tag} encoder gradient, one thread"), "samples", BATCH, || {
-            drop(black_box(learner.gradient(samples.iter().copied(), 1e-3, |ahead| vec![1e-3; ahead.len()])));
+            drop(black_box(learner.gradient(&samples, 1e-3, |ahead| vec![1e-3; ahead.len()])));
         });
     }
     Ok(())
@@ -81,26 +84,44 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 fn forward<M: EmbedderModule<Infer> + Sync>(
     bench: &mut Bench,
     name: &str,
-    module: &M,
+    module: M,
     table: &grandmodel_market::FeatureTable,
     rows: &[u32],
 ) {
-    bench.row(name, "windows", rows.len(), || drop(black_box(embed_rows(module, table, rows))));
+    let weights = Weights::of(module);
+    bench.row(name, "windows", rows.len(), || drop(black_box(embed_rows(&weights, table, rows))));
 }
 
-/// Forward and backward of the mean of all outputs.
-fn train<M>(bench: &mut Bench, name: &str, module: &M::InnerModule, device: &Device)
-where
-    M: EmbedderModule<Train> + burn::module::AutodiffModule<Train>,
-    M::InnerModule: Clone,
-{
-    let width = M::KIND.input_len();
-    let values: Vec<f32> = (0..BATCH * width).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
-    bench.row(name, "samples", BATCH, || {
-        let module: M = parameters::training_copy(module);
-        let inputs = Tensor::<Train, 2>::from_data(TensorData::new(values.clone(), [BATCH, width]), device);
-        let output = module.embed(inputs);
-        let loss = (output.mean.mean() + output.aux.mean()).into_primitive().tensor();
-        drop(black_box(<Train as AutodiffBackend>::backward(loss)));
-    });
+/// Forward, backward of the mean of all outputs, and Adam; on two threads each takes half of the batch.
+fn train<M: EmbedderModule<Infer>>(bench: &mut Bench, tag: &str, module: &M) {
+    let (net, mut parameters) = (module.plain(), parameters::to_flat(module));
+    let (width, dim) = (M::KIND.input_len(), M::KIND.dim());
+    let inputs: Vec<f32> = (0..BATCH * width).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
+    let (d_mean, d_aux) = (vec![1.0 / (BATCH * dim) as f32; BATCH * dim], vec![1.0 / (BATCH * 4) as f32; BATCH * 4]);
+    let mut adam = Adam::new(parameters.len());
+    for threads in [1, 2] {
+        let per_thread = BATCH / threads;
+        let mut rooms: Vec<_> = (0..threads).map(|_| (<M::Plain as Plain>::Tape::default(), vec![0.0; parameters.len()])).collect();
+        let name = format!("network: {tag} {} training step, {threads} thread{}", M::KIND, if threads > 1 { "s" } else { "" });
+        bench.row(&name, "samples", BATCH, || {
+            let work = |(index, (tape, gradient)): (usize, &mut (<M::Plain as Plain>::Tape, Vec<f32>))| {
+                net.forward(&parameters, &inputs[index * per_thread * width..][..per_thread * width], tape);
+                let outputs = OutputGradient {
+                    mean: &d_mean[index * per_thread * dim..][..per_thread * dim],
+                    aux: Some(&d_aux[index * per_thread * 4..][..per_thread * 4]),
+                };
+                gradient.fill(0.0);
+                net.backward(&parameters, tape, &outputs, gradient);
+            };
+            if threads == 1 {
+                rooms.iter_mut().enumerate().for_each(work);
+            } else {
+                rooms.par_iter_mut().enumerate().for_each(work);
+            }
+            let (first, others) = rooms.split_at_mut(1);
+            let sum = &mut first[0].1;
+            others.iter().for_each(|(_, gradient)| kernels::add(sum, gradient));
+            adam.step(&mut parameters, sum, 1e-4, 1e-8, 0.5);
+        });
+    }
 }

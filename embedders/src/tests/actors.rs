@@ -7,7 +7,7 @@ use actix::{Actor, Addr};
 use super::inputs::{ready_rows, stack, table};
 use crate::{
     Embed, Embedder, EmbedderKind, EmbedderModule, EmbeddersError, InstallWeights, PolicyVersion, Preset, Published, StructureEmbedder,
-    TacticalEmbedder, actor::INLINE_ROWS, device::Infer, embed_rows,
+    TacticalEmbedder, Weights, actor::INLINE_ROWS, device::Infer, embed_rows,
 };
 
 fn published(policy_version: u64, seed: u64) -> Arc<Published> {
@@ -18,6 +18,7 @@ fn published(policy_version: u64, seed: u64) -> Arc<Published> {
 
 async fn answers_as_the_core<M: EmbedderModule<Infer> + Sync + 'static>(module: M, published: &Arc<Published>) {
     let address: Addr<Embedder<M>> = Embedder::new(PolicyVersion(1), published.clone()).unwrap().start();
+    let weights = Weights::of(module);
     let mut rows = ready_rows(300);
     rows.reverse();
     rows.push(rows[4]);
@@ -25,7 +26,7 @@ async fn answers_as_the_core<M: EmbedderModule<Infer> + Sync + 'static>(module: 
         let embedded = address.send(Embed { table: table(), rows: rows.into() }).await.unwrap().unwrap();
         assert_eq!(embedded.policy_version, PolicyVersion(1));
         assert_eq!((embedded.dim, embedded.values.len()), (M::KIND.dim(), rows.len() * M::KIND.dim()));
-        assert_eq!(embedded.values[..], embed_rows(&module, &table(), rows).unwrap()[..]);
+        assert_eq!(embedded.values[..], embed_rows(&weights, &table(), rows).unwrap()[..]);
         assert!(embedded.values.iter().all(|value| value.is_finite()));
     }
 }
@@ -46,8 +47,8 @@ fn an_actor_answers_what_the_core_computes() {
 fn rows_of_one_structure_bar_share_its_embedding_and_others_do_not() {
     let (table, rows) = (table(), ready_rows(60));
     let stack = stack(Preset::Tiny, 1);
-    let structure = embed_rows(&stack.structure, &table, &rows).unwrap();
-    let tactical = embed_rows(&stack.tactical, &table, &rows).unwrap();
+    let structure = embed_rows(&Weights::of(stack.structure), &table, &rows).unwrap();
+    let tactical = embed_rows(&Weights::of(stack.tactical), &table, &rows).unwrap();
     let mut shared = 0;
     for index in 1..rows.len() {
         let same_bar = table.structure_row()[rows[index] as usize] == table.structure_row()[rows[index - 1] as usize];
@@ -63,10 +64,11 @@ fn rows_of_one_structure_bar_share_its_embedding_and_others_do_not() {
 fn rows_are_embedded_from_their_own_windows() {
     let (table, rows) = (table(), ready_rows(40));
     let stack = stack(Preset::Tiny, 1);
-    let all = embed_rows(&stack.tactical, &table, &rows).unwrap();
+    let weights = Weights::of(stack.tactical);
+    let all = embed_rows(&weights, &table, &rows).unwrap();
     let mut window = vec![0.0; EmbedderKind::Tactical.input_len()];
     table.copy_tactical_window(rows[7] as usize, &mut window);
-    let one = crate::embed::embed_inputs(&stack.tactical, 1, |_, out| out.copy_from_slice(&window));
+    let one = crate::embed::embed_inputs(&weights, 1, |_, out| out.copy_from_slice(&window));
     assert!(one.iter().zip(&all[7 * 48..]).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
@@ -74,10 +76,10 @@ fn rows_are_embedded_from_their_own_windows() {
 fn rows_that_cannot_be_embedded_are_named() {
     let table = table();
     let len = table.len() as u32;
-    let module = stack(Preset::Tiny, 1).lvn;
-    let found = embed_rows(&module, &table, &[len - 1, len]).unwrap_err();
+    let weights = Weights::of(stack(Preset::Tiny, 1).lvn);
+    let found = embed_rows(&weights, &table, &[len - 1, len]).unwrap_err();
     assert_eq!(found.to_string(), format!("row {len} of table {} does not exist, the table has {len} rows", table.content_hash()));
-    let found = embed_rows(&module, &table, &[0]).unwrap_err();
+    let found = embed_rows(&weights, &table, &[0]).unwrap_err();
     assert!(matches!(&found, EmbeddersError::RowNotReady { table: hash, row: 0, .. } if hash == table.content_hash()), "{found}");
     actix::System::new().block_on(async {
         let address: Addr<TacticalEmbedder> = Embedder::new(PolicyVersion(1), published(1, 1)).unwrap().start();
@@ -115,7 +117,7 @@ fn weights_are_installed_at_a_version_and_not_before() {
 
         let new = embed().await.unwrap().unwrap();
         assert_eq!(new.policy_version, PolicyVersion(2));
-        assert_eq!(new.values[..], embed_rows(&newer.structure, &table(), &rows).unwrap()[..]);
+        assert_eq!(new.values[..], embed_rows(&Weights::of(newer.structure), &table(), &rows).unwrap()[..]);
         assert_ne!(new.values, old.values);
     });
 }

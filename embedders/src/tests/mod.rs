@@ -1,7 +1,7 @@
 //! Tests of the modules, their weights and their actors, in one binary: linking Burn takes most of the time.
 
 mod actors;
-mod inputs;
+pub(crate) mod inputs;
 mod modules;
 mod parameters;
 mod parity;

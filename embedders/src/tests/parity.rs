@@ -1,6 +1,9 @@
 //! The same weights in plain PyTorch give the same outputs and gradients; `tests/pytorch_golden.py` wrote the expected numbers.
 
-use burn::{optim::GradientsParams, tensor::Tensor};
+use burn::{
+    optim::GradientsParams,
+    tensor::{Tensor, backend::Backend},
+};
 use safetensors::SafeTensors;
 
 use super::inputs::{stack, tensor, values};
@@ -8,7 +11,6 @@ use crate::{
     EmbedderInputs, EmbedderKind, EmbedderStack, Preset, StackEmbedding,
     device::{self, Infer, Train},
     gaussian_nll,
-    ops::Ops,
     parameters::{gradients_to_flat, parameter_slots, training_copy},
     weights,
 };
@@ -23,12 +25,12 @@ fn read(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(file.tensor(name).unwrap().data())
 }
 
-fn read_tensor<B: Ops, const D: usize>(file: &SafeTensors<'_>, name: &str, device: &B::Device) -> Tensor<B, D> {
+fn read_tensor<B: Backend, const D: usize>(file: &SafeTensors<'_>, name: &str, device: &B::Device) -> Tensor<B, D> {
     let shape: [usize; D] = file.tensor(name).unwrap().shape().try_into().unwrap();
     tensor(read(file, name), shape, device)
 }
 
-fn forward<B: Ops>(stack: &EmbedderStack<B>, file: &SafeTensors<'_>, device: &B::Device) -> StackEmbedding<B> {
+fn forward<B: Backend>(stack: &EmbedderStack<B>, file: &SafeTensors<'_>, device: &B::Device) -> StackEmbedding<B> {
     stack.forward(EmbedderInputs {
         structure: read_tensor(file, "input.structure", device),
         tactical: read_tensor(file, "input.tactical", device),

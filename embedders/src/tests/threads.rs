@@ -8,7 +8,7 @@ use super::inputs::{normal_inputs, normals, stack};
 use crate::{
     EmbedderKind, EmbedderModule, EmbedderStack, Preset,
     device::{self, Infer, Train},
-    embed::{CHUNK_ROWS, embed_inputs},
+    embed::{CHUNK_ROWS, Weights, embed_inputs},
     parameters::{gradients_to_flat, training_copy},
 };
 
@@ -38,31 +38,38 @@ fn two_threads_with_copies_of_one_module_get_the_gradients_of_one() {
     });
 }
 
-fn embed_with<M: EmbedderModule<Infer> + Sync>(module: &M, num_threads: usize) -> Vec<f32> {
+fn embed_with<M: EmbedderModule<Infer> + Sync>(weights: &Weights<M>, num_threads: usize) -> Vec<f32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
     // Two chunks and a part of one.
     let num_inputs = 2 * CHUNK_ROWS + 3;
     let inputs = normals(8, num_inputs * M::KIND.input_len());
-    pool.install(|| embed_inputs(module, num_inputs, |index, out| out.copy_from_slice(&inputs[index * out.len()..(index + 1) * out.len()])))
+    pool.install(|| {
+        embed_inputs(weights, num_inputs, |index, out| out.copy_from_slice(&inputs[index * out.len()..(index + 1) * out.len()]))
+    })
 }
 
 #[test]
 fn embeddings_do_not_depend_on_the_number_of_threads() {
+    fn same<M: EmbedderModule<Infer> + Sync>(module: M, num_threads: usize) {
+        let weights = Weights::of(module);
+        assert_eq!(embed_with(&weights, 1), embed_with(&weights, num_threads));
+    }
     let stack = stack(Preset::Tiny, 1);
-    assert_eq!(embed_with(&stack.structure, 1), embed_with(&stack.structure, 2));
-    assert_eq!(embed_with(&stack.tactical, 1), embed_with(&stack.tactical, 2));
-    assert_eq!(embed_with(&stack.regime, 1), embed_with(&stack.regime, 3));
-    assert_eq!(embed_with(&stack.lvn, 1), embed_with(&stack.lvn, 3));
+    same(stack.structure, 2);
+    same(stack.tactical, 2);
+    same(stack.regime, 3);
+    same(stack.lvn, 3);
 }
 
 #[test]
 fn an_input_alone_is_embedded_as_in_a_chunk() {
-    fn check<M: EmbedderModule<Infer> + Sync>(module: &M) {
-        let many = embed_with(module, 1);
+    fn check<M: EmbedderModule<Infer> + Sync>(module: M) {
+        let weights = Weights::of(module);
+        let many = embed_with(&weights, 1);
         let (len, dim) = (M::KIND.input_len(), M::KIND.dim());
         let inputs = normals(8, (2 * CHUNK_ROWS + 3) * len);
         for row in [0, 255, 256, 514] {
-            let alone = embed_inputs(module, 1, |_, out| out.copy_from_slice(&inputs[row * len..(row + 1) * len]));
+            let alone = embed_inputs(&weights, 1, |_, out| out.copy_from_slice(&inputs[row * len..(row + 1) * len]));
             for (alone, among) in alone.iter().zip(&many[row * dim..]) {
                 // Products of one row may sum in another order than those of many.
                 assert!((alone - among).abs() < 1e-5, "{:?} row {row}: {alone} against {among}", M::KIND);
@@ -70,10 +77,10 @@ fn an_input_alone_is_embedded_as_in_a_chunk() {
         }
     }
     let stack = stack(Preset::Tiny, 1);
-    check(&stack.structure);
-    check(&stack.tactical);
-    check(&stack.regime);
-    check(&stack.lvn);
-    assert_eq!(embed_inputs(&stack.lvn, 0, |_, _| unreachable!()), [0.0f32; 0]);
+    check(stack.structure);
+    check(stack.tactical);
+    check(stack.regime);
+    assert_eq!(embed_inputs(&Weights::of(stack.lvn.clone()), 0, |_, _| unreachable!()), [0.0f32; 0]);
+    check(stack.lvn);
     assert_eq!(EmbedderKind::Lvn.input_len(), 5);
 }

@@ -7,7 +7,7 @@ use burn::{
     module::Module,
     tensor::{Tensor, TensorData},
 };
-use grandmodel_agents::{actors::market_parts, encoder::AheadWidths};
+use grandmodel_agents::encoder::{ActingMixer, AheadWidths};
 use grandmodel_embedders::{
     EMBEDDING_DIM, Preset,
     device::{self, DeviceChoice},
@@ -54,23 +54,37 @@ fn what_acts_is_what_learns() {
     let learner = learner(&device::cpu());
     let rows = rows(&learner, 12);
     let learned = learner.ahead(&rows).unwrap();
-    let windows = Windows::gather(&learner.spans, &learner.labels, &rows);
+    let windows = learner.windows(&rows);
     let embeddings: Vec<f32> = learner.net.embedders.forward(windows.inputs(&device::cpu())).mean().into_data().into_vec().unwrap();
     assert_eq!(rows.len() * EMBEDDING_DIM, embeddings.len());
-    let acted = market_parts(&learner.net.mixer, &device::cpu(), &embeddings).unwrap();
+    let acted = ActingMixer::of(learner.net().mixer, &device::cpu()).market_parts(&embeddings).unwrap();
     assert!(distance(&learned, &acted) < 1e-6);
+}
+
+#[test]
+fn plain_gradients_are_burns() {
+    let mut learner = learner(&device::cpu());
+    let rows = rows(&learner, 12);
+    let plain = learner.gradient(&rows, AUX_SCALE, back).unwrap();
+    learner.plain = None;
+    let burn = learner.gradient(&rows, AUX_SCALE, back).unwrap();
+    assert!((plain.aux - burn.aux).abs() < 1e-4 * burn.aux.abs(), "{} and {}", plain.aux, burn.aux);
+    for slot in parameters::parameter_slots(&learner.net) {
+        let found = distance(&plain.gradient[slot.range.clone()], &burn.gradient[slot.range.clone()]);
+        assert!(found < 1e-4, "{}: {found}", slot.name);
+    }
 }
 
 #[test]
 fn what_is_detached_teaches_its_own_layer_only() {
     let widths = AheadWidths { detached: vec![4], attached: vec![3] };
-    let mut learner = learner(&device::cpu());
-    learner.net = MarketEncoder::new(Preset::Tiny, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device::cpu());
-    learner.num_parameters = parameters::num_parameters(&learner.net);
+    let EncoderLearner { spans, .. } = learner(&device::cpu());
+    let net = MarketEncoder::new(Preset::Tiny, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device::cpu());
+    let learner = EncoderLearner::new(net, spans, device::cpu());
     let rows = rows(&learner, 8);
     // A loss on the detached columns alone: the first 4 of 7.
     let only_detached = |ahead: &[f32]| (0..ahead.len()).map(|i| if i % 7 < 4 { 1.0 } else { 0.0 }).collect();
-    let gradient = learner.gradient(rows.iter().copied(), 0.0, only_detached).unwrap().gradient;
+    let gradient = learner.gradient(&rows, 0.0, only_detached).unwrap().gradient;
     for slot in parameters::parameter_slots(&learner.net) {
         let moved = gradient[slot.range].iter().any(|g| *g != 0.0);
         assert_eq!(slot.name.contains("detached"), moved, "{}", slot.name);
@@ -81,12 +95,12 @@ fn what_is_detached_teaches_its_own_layer_only() {
 fn blocks_add_up_to_the_whole() {
     let learner = learner(&device::cpu());
     let rows = rows(&learner, 16);
-    let whole = learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap();
+    let whole = learner.gradient(&rows, AUX_SCALE, back).unwrap();
     let d_ahead = back(&learner.ahead(&rows).unwrap());
     let mut sum = TreeSum::default();
     let mut aux = 0.0;
     for (rows, d) in rows.chunks(8).zip(d_ahead.chunks(d_ahead.len() / 2)) {
-        let block = learner.gradient(rows.iter().copied(), AUX_SCALE, |_| d.to_vec()).unwrap();
+        let block = learner.gradient(rows, AUX_SCALE, |_| d.to_vec()).unwrap();
         sum.push(block.gradient);
         aux += block.aux;
     }
@@ -99,9 +113,9 @@ fn blocks_add_up_to_the_whole() {
 fn the_gradient_is_the_slope_along_itself() {
     let mut learner = learner(&device::cpu());
     let rows = rows(&learner, 8);
-    let at = learner.parameters();
+    let at = learner.parameters().to_vec();
     let weights = back(&learner.ahead(&rows).unwrap());
-    let gradient = learner.gradient(rows.iter().copied(), 0.0, |_| weights.clone()).unwrap().gradient;
+    let gradient = learner.gradient(&rows, 0.0, |_| weights.clone()).unwrap().gradient;
     let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
     let mut loss = |by: f64| {
         let moved: Vec<f32> = at.iter().zip(&gradient).map(|(p, g)| p + (by * f64::from(*g) / norm) as f32).collect();
@@ -121,14 +135,14 @@ fn a_few_steps_on_software_vulkan_agree_with_the_processor() {
     let train = |device: &Device| {
         let mut learner = learner(device);
         let rows = rows(&learner, 16);
-        let mut parameters = learner.parameters();
+        let mut parameters = learner.parameters().to_vec();
         let mut adam = Adam::new(parameters.len());
         for _ in 0..3 {
-            let gradient = learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap().gradient;
+            let gradient = learner.gradient(&rows, AUX_SCALE, back).unwrap().gradient;
             adam.step(&mut parameters, &gradient, 1e-3, 1e-5, 0.5);
             learner.install(&parameters).unwrap();
         }
-        (parameters, learner.gradient(rows.iter().copied(), AUX_SCALE, back).unwrap().aux)
+        (parameters, learner.gradient(&rows, AUX_SCALE, back).unwrap().aux)
     };
     let ((cpu, cpu_aux), (other, other_aux)) = (train(&device::cpu()), train(&wgpu));
     let found = distance(&other, &cpu);

@@ -7,10 +7,13 @@ use super::simd::simd_fn;
 /// The four lengths of the operation.
 #[derive(Clone, Copy)]
 pub struct Sizes {
+    /// Windows.
     pub batch: usize,
+    /// Steps of a window.
     pub time: usize,
     /// Width of the queries of all heads together.
     pub d: usize,
+    /// Heads.
     pub num_heads: usize,
 }
 
@@ -33,50 +36,34 @@ impl Sizes {
     }
 }
 
-/// `qkv [batch, time, 3 d]` -> `[batch, time, d]`; `keep` takes the attention weights, `[batch, num_heads, time, time]`.
-pub fn forward(sizes: Sizes, qkv: &[f32], keep: Option<&mut Vec<f32>>) -> Vec<f32> {
-    let Sizes { batch, time, d, num_heads } = sizes;
+/// `qkv [batch, time, 3 d]` into `y [batch, time, d]`; `weights [batch, num_heads, time, time]` take the attention weights.
+pub fn forward(sizes: Sizes, qkv: &[f32], weights: &mut [f32], y: &mut [f32]) {
+    let Sizes { time, d, .. } = sizes;
     let (d_head, square) = (sizes.d_head(), time * time);
-    let mut y = vec![0.0; batch * time * d];
-    let mut own = Vec::new();
-    let (all, step) = match keep {
-        Some(kept) => {
-            kept.resize(batch * num_heads * square, 0.0);
-            (kept, square)
-        }
-        None => {
-            own.resize(square, 0.0);
-            (&mut own, 0) // every head over the same square
-        }
-    };
     for (index, at, y_at) in sizes.heads() {
-        let weights = &mut all[index * step..][..square];
+        let weights = &mut weights[index * square..][..square];
         let (q, k, v) = (&qkv[at..], &qkv[at + d..], &qkv[at + 2 * d..]);
         gemm(weights, [time, time], time, false, Matrix::new(q, 3 * d), Matrix::transposed(k, 3 * d), d_head);
         softmax(weights, time, sizes.scale());
         gemm(&mut y[y_at..], [time, d_head], d, false, Matrix::new(weights, time), Matrix::new(v, 3 * d), time);
     }
-    y
 }
 
-/// Gradient of `qkv`, with `weights` as [`forward`] kept them.
-pub fn backward(sizes: Sizes, qkv: &[f32], weights: &[f32], dy: &[f32]) -> Vec<f32> {
+/// Gradient of `qkv` into `dqkv`, with `weights` as [`forward`] left them; `dscores [time, time]` is scratch.
+pub fn backward(sizes: Sizes, qkv: &[f32], weights: &[f32], dy: &[f32], dscores: &mut [f32], dqkv: &mut [f32]) {
     let Sizes { time, d, .. } = sizes;
     let (d_head, square) = (sizes.d_head(), time * time);
-    let mut dqkv = vec![0.0; qkv.len()];
-    let mut dscores = vec![0.0; square];
     for (index, at, y_at) in sizes.heads() {
         let weights = &weights[index * square..][..square];
         let (q, k, v) = (&qkv[at..], &qkv[at + d..], &qkv[at + 2 * d..]);
         let dy = &dy[y_at..];
-        gemm(&mut dscores, [time, time], time, false, Matrix::new(dy, d), Matrix::transposed(v, 3 * d), d_head);
-        softmax_backward(weights, &mut dscores, time, sizes.scale());
+        gemm(dscores, [time, time], time, false, Matrix::new(dy, d), Matrix::transposed(v, 3 * d), d_head);
+        softmax_backward(weights, dscores, time, sizes.scale());
         let shape = [time, d_head];
-        gemm(&mut dqkv[at..], shape, 3 * d, false, Matrix::new(&dscores, time), Matrix::new(k, 3 * d), time);
-        gemm(&mut dqkv[at + d..], shape, 3 * d, false, Matrix::transposed(&dscores, time), Matrix::new(q, 3 * d), time);
+        gemm(&mut dqkv[at..], shape, 3 * d, false, Matrix::new(dscores, time), Matrix::new(k, 3 * d), time);
+        gemm(&mut dqkv[at + d..], shape, 3 * d, false, Matrix::transposed(dscores, time), Matrix::new(q, 3 * d), time);
         gemm(&mut dqkv[at + 2 * d..], shape, 3 * d, false, Matrix::transposed(weights, time), Matrix::new(dy, d), time);
     }
-    dqkv
 }
 
 simd_fn! {

@@ -1,33 +1,37 @@
 //! One direction of an LSTM over a block of samples.
 //!
-//! Inside, time is the outermost dimension: the rows of a step lie together and each step is one product. The gates of a row lie
-//! side by side in PyTorch's order, `i f g o`, each `hidden` wide.
+//! Time is the outermost dimension: the rows of a step lie together and each step is one product. The gates of a row lie side by side
+//! in PyTorch's order, `i f g o`, each `hidden` wide. Outputs of both directions share rows of `2 hidden`, forward half first.
 
 use super::gemm::{Matrix, gemm};
 use super::math::{sigmoid, tanh};
 use super::simd::simd_fn;
-use super::{column_sums, repeat};
-
-/// Samples that [`infer`] walks at a time: their gates and states then stay in the cache.
-const INFER_ROWS: usize = 64;
+use super::{add_column_sums, fill_rows};
 
 /// The four lengths of the operation.
 #[derive(Clone, Copy)]
 pub struct Sizes {
+    /// Samples.
     pub batch: usize,
+    /// Steps.
     pub time: usize,
+    /// Width of the input.
     pub width_in: usize,
+    /// Units of one direction.
     pub hidden: usize,
 }
 
 /// Which way a layer walks through the window.
 #[derive(Clone, Copy)]
 pub enum Direction {
+    /// From the first step on.
     Forward,
+    /// From the last step on.
     Backward,
 }
 
 impl Direction {
+    /// Both, forward first.
     pub const BOTH: [Self; 2] = [Self::Forward, Self::Backward];
 
     /// The time that step number `step` looks at.
@@ -39,159 +43,127 @@ impl Direction {
     }
 }
 
-/// What a forward pass leaves for the backward pass; `[time, batch, ..]`.
-pub struct Trace {
-    /// After their sigmoid or tanh, `4 hidden` wide.
-    gates: Vec<f32>,
-    /// Cell states.
-    c: Vec<f32>,
-    /// Outputs.
-    pub h: Vec<f32>,
+/// Weights of one direction: `w_ih [in, 4 h]`, `w_hh [h, 4 h]`, `bias [4 h]`.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// From the input.
+    pub w_ih: &'a [f32],
+    /// From the output before.
+    pub w_hh: &'a [f32],
+    /// One bias.
+    pub bias: &'a [f32],
 }
 
-/// Gradients of one direction's weights.
-pub struct WeightGradients {
-    pub w_ih: Vec<f32>,
-    pub w_hh: Vec<f32>,
-    pub bias: Vec<f32>,
+/// Gradients of [`Weights`]; added to.
+pub struct WeightsMut<'a> {
+    /// From the input.
+    pub w_ih: &'a mut [f32],
+    /// From the output before.
+    pub w_hh: &'a mut [f32],
+    /// One bias.
+    pub bias: &'a mut [f32],
 }
 
-/// `x [time, batch, in]` through one direction.
-pub fn forward(sizes: Sizes, way: Direction, x: &[f32], w_ih: &[f32], w_hh: &[f32], bias: &[f32]) -> Trace {
+/// `x [time, batch, in]` through one direction: `gates [time, batch, 4 h]` after their sigmoid or tanh, cell states `c [time, batch, h]`, and outputs into the
+/// direction's half of `y [time, batch, 2 h]`.
+pub fn forward(sizes: Sizes, way: Direction, x: &[f32], weights: Weights<'_>, gates: &mut [f32], c: &mut [f32], y: &mut [f32]) {
     let Sizes { batch, time, width_in, hidden } = sizes;
-    let (rows, width) = (time * batch, 4 * hidden);
-    let mut gates = repeat(bias, rows);
-    gemm(&mut gates, [rows, width], width, true, Matrix::new(x, width_in), Matrix::new(w_ih, width), width_in);
-    let mut c = vec![0.0; rows * hidden];
-    let mut h = vec![0.0; rows * hidden];
-    let zeros = vec![0.0; batch * hidden];
+    let (width, column) = (4 * hidden, way as usize * hidden);
+    fill_rows(gates, weights.bias);
+    gemm(gates, [time * batch, width], width, true, Matrix::new(x, width_in), Matrix::new(weights.w_ih, width), width_in);
     for step in 0..time {
         let t = way.at(step, time);
-        let gates_t = block_mut(&mut gates, t, batch * width);
+        let gates_t = block_mut(gates, t, batch * width);
         if step == 0 {
-            let (c_t, h_t) = (block_mut(&mut c, t, batch * hidden), block_mut(&mut h, t, batch * hidden));
-            cell(gates_t, &zeros, c_t, h_t, hidden);
+            cell(gates_t, &[], block_mut(c, t, batch * hidden), &mut block_mut(y, t, batch * 2 * hidden)[column..], hidden);
             continue;
         }
         let tm1 = way.at(step - 1, time);
-        let h_tm1 = block(&h, tm1, batch * hidden);
-        gemm(gates_t, [batch, width], width, true, Matrix::new(h_tm1, hidden), Matrix::new(w_hh, width), hidden);
-        let (c_tm1, c_t) = two_blocks(&mut c, tm1, t, batch * hidden);
-        cell(gates_t, c_tm1, c_t, block_mut(&mut h, t, batch * hidden), hidden);
+        let h_tm1 = &block(y, tm1, batch * 2 * hidden)[column..];
+        gemm(gates_t, [batch, width], width, true, Matrix::new(h_tm1, 2 * hidden), Matrix::new(weights.w_hh, width), hidden);
+        let (c_tm1, c_t) = two_blocks(c, tm1, t, batch * hidden);
+        cell(gates_t, c_tm1, c_t, &mut block_mut(y, t, batch * 2 * hidden)[column..], hidden);
     }
-    Trace { gates, c, h }
 }
 
-/// From `dh [time, batch, hidden]`, the gradient of the outputs, to the gradient of the gates before their sigmoid or tanh.
-pub fn backward_gates(sizes: Sizes, way: Direction, trace: &Trace, w_hh: &[f32], mut dh: Vec<f32>) -> Vec<f32> {
-    let Sizes { batch, time, hidden, .. } = sizes;
-    let width = 4 * hidden;
-    let mut dgates = vec![0.0; time * batch * width];
-    let mut dc = vec![0.0; batch * hidden];
-    let zeros = vec![0.0; batch * hidden];
+/// What [`backward`] reads of the forward pass.
+pub struct Trace<'a> {
+    /// `[time, batch, in]`.
+    pub x: &'a [f32],
+    /// `[time, batch, 4 h]`.
+    pub gates: &'a [f32],
+    /// `[time, batch, h]`.
+    pub c: &'a [f32],
+    /// `[time, batch, 2 h]`.
+    pub y: &'a [f32],
+}
+
+/// One direction backwards. `dy [time, batch, 2 h]` is the gradient of the outputs and is overwritten in the direction's half; `dgates [time, batch, 4 h]` is
+/// scratch; the gradient of `x` is added to `dx`, those of the weights to `gradients`.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    sizes: Sizes,
+    way: Direction,
+    trace: &Trace<'_>,
+    weights: Weights<'_>,
+    dy: &mut [f32],
+    dgates: &mut [f32],
+    dc: &mut [f32],
+    gradients: WeightsMut<'_>,
+    dx: Option<&mut [f32]>,
+) {
+    let Sizes { batch, time, width_in, hidden } = sizes;
+    let (width, column) = (4 * hidden, way as usize * hidden);
+    dc.fill(0.0);
     for step in (0..time).rev() {
         let t = way.at(step, time);
-        let dh_t = block_mut(&mut dh, t, batch * hidden);
+        let dh_t = &mut block_mut(dy, t, batch * 2 * hidden)[column..];
         if step + 1 < time {
-            let dgates_tp1 = block(&dgates, way.at(step + 1, time), batch * width);
-            gemm(dh_t, [batch, hidden], hidden, true, Matrix::new(dgates_tp1, width), Matrix::transposed(w_hh, width), width);
+            let dgates_tp1 = block(dgates, way.at(step + 1, time), batch * width);
+            gemm(dh_t, [batch, hidden], 2 * hidden, true, Matrix::new(dgates_tp1, width), Matrix::transposed(weights.w_hh, width), width);
         }
-        let c_tm1 = if step == 0 { &zeros[..] } else { block(&trace.c, way.at(step - 1, time), batch * hidden) };
-        let (gates_t, c_t) = (block(&trace.gates, t, batch * width), block(&trace.c, t, batch * hidden));
-        cell_backward(gates_t, c_tm1, c_t, dh_t, &mut dc, block_mut(&mut dgates, t, batch * width), hidden);
+        let c_tm1 = if step == 0 { &[][..] } else { block(trace.c, way.at(step - 1, time), batch * hidden) };
+        let (gates_t, c_t) = (block(trace.gates, t, batch * width), block(trace.c, t, batch * hidden));
+        cell_backward(gates_t, c_tm1, c_t, dh_t, dc, block_mut(dgates, t, batch * width), hidden);
     }
-    dgates
-}
-
-/// From the gradient of the gates to that of the weights.
-pub fn backward_weights(sizes: Sizes, way: Direction, x: &[f32], trace: &Trace, dgates: &[f32]) -> WeightGradients {
-    let Sizes { batch, time, width_in, hidden } = sizes;
-    let width = 4 * hidden;
-    let mut w_ih = vec![0.0; width_in * width];
-    gemm(&mut w_ih, [width_in, width], width, false, Matrix::transposed(x, width_in), Matrix::new(dgates, width), time * batch);
+    gemm(gradients.w_ih, [width_in, width], width, true, Matrix::transposed(trace.x, width_in), Matrix::new(dgates, width), time * batch);
     // Pairs of neighbouring steps: the h of one and the gates of the next, so both slices lack one end.
-    let rows = time.saturating_sub(1) * batch;
+    let rows = (time - 1) * batch;
     let (h, dgates_next) = match way {
-        Direction::Forward => (&trace.h[..rows * hidden], &dgates[dgates.len() - rows * width..]),
-        Direction::Backward => (&trace.h[trace.h.len() - rows * hidden..], &dgates[..rows * width]),
+        Direction::Forward => (&trace.y[column..], &dgates[batch * width..]),
+        Direction::Backward => (&trace.y[(batch * 2 * hidden + column).min(trace.y.len())..], &dgates[..rows * width]),
     };
-    let mut w_hh = vec![0.0; hidden * width];
-    gemm(&mut w_hh, [hidden, width], width, false, Matrix::transposed(h, hidden), Matrix::new(dgates_next, width), rows);
-    WeightGradients { w_ih, w_hh, bias: column_sums(dgates, width) }
-}
-
-/// Adds one direction's gradient of `x [time, batch, in]`.
-pub fn add_backward_input(sizes: Sizes, dgates: &[f32], w_ih: &[f32], dx: &mut [f32]) {
-    let Sizes { batch, time, width_in, hidden } = sizes;
-    let width = 4 * hidden;
-    gemm(dx, [time * batch, width_in], width_in, true, Matrix::new(dgates, width), Matrix::transposed(w_ih, width), width);
-}
-
-/// Writes one direction's outputs `[time, batch, hidden]` into its half of `y [batch, time, 2 hidden]`.
-pub fn put_half(sizes: Sizes, way: Direction, h: &[f32], y: &mut [f32]) {
-    let Sizes { batch, time, hidden, .. } = sizes;
-    for (index, row) in h.chunks_exact(hidden).enumerate() {
-        let (t, sample) = (index / batch, index % batch);
-        y[((sample * time + t) * 2 + way as usize) * hidden..][..hidden].copy_from_slice(row);
-    }
-}
-
-/// One direction's half of `dy [batch, time, 2 hidden]`, as `[time, batch, hidden]`.
-pub fn take_half(sizes: Sizes, way: Direction, dy: &[f32]) -> Vec<f32> {
-    let Sizes { batch, time, hidden, .. } = sizes;
-    let mut half = Vec::with_capacity(time * batch * hidden);
-    for t in 0..time {
-        for sample in 0..batch {
-            half.extend_from_slice(&dy[((sample * time + t) * 2 + way as usize) * hidden..][..hidden]);
-        }
-    }
-    half
-}
-
-/// Both directions without a trace: `x [batch, time, in]` into `y [batch, time, 2 hidden]`; `weights` are `w_ih w_hh bias`.
-pub fn infer(sizes: Sizes, x: &[f32], weights: [[&[f32]; 3]; 2], y: &mut [f32]) {
-    let Sizes { time, width_in, hidden, .. } = sizes;
-    let width = 4 * hidden;
-    for (x, y) in x.chunks(INFER_ROWS * time * width_in).zip(y.chunks_mut(INFER_ROWS * time * 2 * hidden)) {
-        let rows = x.len() / (time * width_in);
-        for (way, [w_ih, w_hh, bias]) in Direction::BOTH.into_iter().zip(weights) {
-            let mut gates = vec![0.0; rows * width];
-            let [mut c_tm1, mut c, mut h] = [(); 3].map(|()| vec![0.0; rows * hidden]);
-            for step in 0..time {
-                let t = way.at(step, time);
-                gates.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bias));
-                let x_t = Matrix::new(&x[t * width_in..], time * width_in);
-                gemm(&mut gates, [rows, width], width, true, x_t, Matrix::new(w_ih, width), width_in);
-                if step > 0 {
-                    gemm(&mut gates, [rows, width], width, true, Matrix::new(&h, hidden), Matrix::new(w_hh, width), hidden);
-                }
-                std::mem::swap(&mut c_tm1, &mut c);
-                cell(&mut gates, &c_tm1, &mut c, &mut h, hidden);
-                for (sample, row) in h.chunks_exact(hidden).enumerate() {
-                    y[((sample * time + t) * 2 + way as usize) * hidden..][..hidden].copy_from_slice(row);
-                }
-            }
-        }
+    gemm(gradients.w_hh, [hidden, width], width, true, Matrix::transposed(h, 2 * hidden), Matrix::new(dgates_next, width), rows);
+    add_column_sums(dgates, gradients.bias);
+    if let Some(dx) = dx {
+        gemm(dx, [time * batch, width_in], width_in, true, Matrix::new(dgates, width), Matrix::transposed(weights.w_ih, width), width);
     }
 }
 
 simd_fn! {
-    /// One step of every row: `gates` go through their sigmoid or tanh in place; `c` and `h` are written.
+    /// One step of every row: `gates` go through their sigmoid or tanh in place; `c` and `h` are written, rows of `h` being `2 hidden` apart.
+    /// `c_tm1` is empty on the first step.
     pub fn cell(gates: &mut [f32], c_tm1: &[f32], c: &mut [f32], h: &mut [f32], hidden: usize) {
         for (row, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
             let (i, rest) = gates.split_at_mut(hidden);
             let (f, rest) = rest.split_at_mut(hidden);
             let (g, o) = rest.split_at_mut(hidden);
             let o = &mut o[..hidden];
-            let c_tm1 = &c_tm1[row * hidden..][..hidden];
             let c = &mut c[row * hidden..][..hidden];
-            let h = &mut h[row * hidden..][..hidden];
+            let h = &mut h[row * 2 * hidden..][..hidden];
             for j in 0..hidden {
                 i[j] = sigmoid(i[j]);
                 f[j] = sigmoid(f[j]);
                 g[j] = tanh(g[j]);
                 o[j] = sigmoid(o[j]);
-                c[j] = f[j].mul_add(c_tm1[j], i[j] * g[j]);
+                c[j] = i[j] * g[j];
+            }
+            if let Some(c_tm1) = c_tm1.get(row * hidden..(row + 1) * hidden) {
+                for j in 0..hidden {
+                    c[j] = f[j].mul_add(c_tm1[j], c[j]);
+                }
+            }
+            for j in 0..hidden {
                 h[j] = o[j] * tanh(c[j]);
             }
         }
@@ -199,7 +171,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// One step of every row, backwards: `dgates` is written; `dc` is the gradient of `c` by later steps and becomes that of `c_tm1`.
+    /// One step of every row, backwards: `dgates` is written; `dc` is the gradient of `c` by later steps and becomes that of `c_tm1`, which is empty on the
+    /// first step; rows of `dh` are `2 hidden` apart.
     pub fn cell_backward(gates: &[f32], c_tm1: &[f32], c: &[f32], dh: &[f32], dc: &mut [f32], dgates: &mut [f32], hidden: usize) {
         for (row, (gates, dgates)) in gates.chunks_exact(4 * hidden).zip(dgates.chunks_exact_mut(4 * hidden)).enumerate() {
             let (i, f, g, o) = (&gates[..hidden], &gates[hidden..][..hidden], &gates[2 * hidden..][..hidden], &gates[3 * hidden..][..hidden]);
@@ -207,17 +180,21 @@ simd_fn! {
             let (df, rest) = rest.split_at_mut(hidden);
             let (dg, d_o) = rest.split_at_mut(hidden);
             let d_o = &mut d_o[..hidden];
-            let (c_tm1, c) = (&c_tm1[row * hidden..][..hidden], &c[row * hidden..][..hidden]);
-            let dh = &dh[row * hidden..][..hidden];
+            let c = &c[row * hidden..][..hidden];
+            let dh = &dh[row * 2 * hidden..][..hidden];
             let dc = &mut dc[row * hidden..][..hidden];
             for j in 0..hidden {
                 let tanh_c = tanh(c[j]);
                 let dc_j = dc[j] + dh[j] * o[j] * (1.0 - tanh_c * tanh_c);
                 di[j] = dc_j * g[j] * i[j] * (1.0 - i[j]);
-                df[j] = dc_j * c_tm1[j] * f[j] * (1.0 - f[j]);
+                df[j] = dc_j * f[j] * (1.0 - f[j]);
                 dg[j] = dc_j * i[j] * (1.0 - g[j] * g[j]);
                 d_o[j] = dh[j] * tanh_c * o[j] * (1.0 - o[j]);
                 dc[j] = dc_j * f[j];
+            }
+            match c_tm1.get(row * hidden..(row + 1) * hidden) {
+                Some(c_tm1) => df.iter_mut().zip(c_tm1).for_each(|(df, c_tm1)| *df *= c_tm1),
+                None => df.fill(0.0),
             }
         }
     }

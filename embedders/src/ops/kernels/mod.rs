@@ -1,37 +1,45 @@
-//! Slices in, slices out: the arithmetic of the fused operations, single-threaded, without tensors or tape.
+//! Slices in, slices out: the arithmetic of the embedders on a CPU, single-threaded, without tensors or tape.
 //!
 //! Every kernel gives the same bits at every instruction set ([`simd`]): sums run in 16 fixed lanes and products are fused
 //! wherever the source says so. Only matrix products ([`gemm`]) may differ between processors.
 
-pub(crate) mod attention;
-pub(crate) mod gelu;
+pub mod attention;
+pub mod gelu;
 pub mod gemm;
-pub(crate) mod layer_norm;
-pub(crate) mod lstm;
+pub mod layer_norm;
+pub mod lstm;
 pub mod math;
+pub mod pooling;
 pub mod simd;
+#[cfg(test)]
+mod tests;
 
-/// `row` under itself, `count` times.
-pub fn repeat(row: &[f32], count: usize) -> Vec<f32> {
-    row.repeat(count)
+/// Every row of a matrix becomes `row`.
+pub fn fill_rows(matrix: &mut [f32], row: &[f32]) {
+    matrix.chunks_exact_mut(row.len()).for_each(|to| to.copy_from_slice(row));
 }
 
-/// The sum of each column of a row-major matrix.
-pub fn column_sums(matrix: &[f32], num_columns: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; num_columns];
-    for row in matrix.chunks_exact(num_columns.max(1)) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    }
-    sums
-}
-
-/// `[a, b, width]` -> `[b, a, width]`.
-pub fn swap_leading(values: &[f32], [a, b, width]: [usize; 3]) -> Vec<f32> {
-    let mut swapped = Vec::with_capacity(values.len());
-    for j in 0..b {
-        for i in 0..a {
-            swapped.extend_from_slice(&values[(i * b + j) * width..][..width]);
+simd::simd_fn! {
+    /// Adds the sum of each column of a row-major matrix as wide as `sums`.
+    pub fn add_column_sums(matrix: &[f32], sums: &mut [f32]) {
+        for row in matrix.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
     }
-    swapped
+}
+
+simd::simd_fn! {
+    /// `y += x`.
+    pub fn add(y: &mut [f32], x: &[f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+    }
+}
+
+/// `from [a, b, width]` into `to [b, a, width]`.
+pub fn swap_leading(from: &[f32], [a, b, width]: [usize; 3], to: &mut [f32]) {
+    for (j, row) in to.chunks_exact_mut(a * width).enumerate() {
+        for (i, to) in row.chunks_exact_mut(width).enumerate() {
+            to.copy_from_slice(&from[(i * b + j) * width..][..width]);
+        }
+    }
 }

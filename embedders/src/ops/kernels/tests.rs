@@ -1,14 +1,17 @@
-//! Fused against composed, against central differences of a double-precision reference, at every instruction set, and on wgpu.
+//! Kernels against Burn's operations, against central differences of a double-precision reference, at every instruction set; and Burn's on wgpu.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData, activation::softmax};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::kernels::simd::{Level, with_level};
-use super::{Ops, attention, bilstm, composed, gelu, layer_norm, linear};
+use super::lstm::Direction;
+use super::simd::{Level, with_level};
+use super::{attention, gelu, layer_norm, lstm, pooling, swap_leading};
 use crate::device::{self, Device, DeviceChoice, Infer, Train};
+use crate::ops;
+use crate::plain::layers::{Linear, Places};
 
 /// An operation at a size; its inputs are flat here so that all can be treated alike.
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +21,11 @@ enum Case {
     Linear { batch: usize, time: usize, width_in: usize, width_out: usize },
     Attention { batch: usize, time: usize, d: usize, num_heads: usize },
     BiLstm { batch: usize, time: usize, width_in: usize, hidden: usize },
+    Pooling { batch: usize, time: usize, width: usize },
 }
 
 /// Odd and even sizes, and every length once at 1; small, because differences are taken of each input element.
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     Case::LayerNorm { rows: 3, d: 16 },
     Case::LayerNorm { rows: 5, d: 37 },
     Case::LayerNorm { rows: 1, d: 1 },
@@ -38,15 +42,18 @@ const CASES: [Case; 16] = [
     Case::BiLstm { batch: 3, time: 1, width_in: 4, hidden: 2 },
     Case::BiLstm { batch: 1, time: 1, width_in: 1, hidden: 1 },
     Case::BiLstm { batch: 2, time: 6, width_in: 1, hidden: 3 },
+    Case::Pooling { batch: 2, time: 7, width: 5 },
+    Case::Pooling { batch: 1, time: 1, width: 1 },
 ];
 
 /// Sizes of real models; too large for differences.
-const LARGE_CASES: [Case; 5] = [
+const LARGE_CASES: [Case; 6] = [
     Case::LayerNorm { rows: 96, d: 64 },
     Case::Gelu { len: 10_000 },
     Case::Linear { batch: 8, time: 48, width_in: 32, width_out: 96 },
     Case::Attention { batch: 4, time: 48, d: 32, num_heads: 4 },
     Case::BiLstm { batch: 70, time: 60, width_in: 7, hidden: 24 },
+    Case::Pooling { batch: 5, time: 60, width: 48 },
 ];
 
 impl Case {
@@ -59,6 +66,7 @@ impl Case {
             Self::BiLstm { batch, time, width_in, hidden } => {
                 vec![batch * time * width_in, 2 * width_in * 4 * hidden, 2 * hidden * 4 * hidden, 2 * 4 * hidden]
             }
+            Self::Pooling { batch, time, width } => vec![batch * time * width, width * SCALES],
         }
     }
 
@@ -69,44 +77,57 @@ impl Case {
         self.input_lens().into_iter().map(|len| (0..len).map(|_| rng.random_range(-reach..reach)).collect()).collect()
     }
 
-    /// The public function, which fuses where it can.
-    fn run<B: Ops>(self, inputs: &[Tensor<B, 1>]) -> Tensor<B, 1> {
-        let input = |index: usize| inputs[index].clone();
+    /// The kernels: the output, and for `loss = sum(output * cotangent)` the gradient of each input.
+    fn run(self, inputs: &[Vec<f32>]) -> Outcome {
         match self {
-            Self::LayerNorm { rows, d } => layer_norm(input(0).reshape([rows, d]), input(1), input(2)).flatten(0, 1),
-            Self::Gelu { .. } => gelu(input(0)),
-            Self::Linear { batch, time, width_in, width_out } => {
-                linear(input(0).reshape([batch, time, width_in]), input(1).reshape([width_in, width_out]), input(2)).flatten(0, 2)
+            Self::LayerNorm { rows, d } => run_layer_norm(inputs, rows, d),
+            Self::Gelu { len } => {
+                let (mut y, mut dx) = (inputs[0].clone(), cotangent(len));
+                gelu::forward(&mut y);
+                gelu::backward(&inputs[0], &mut dx);
+                Outcome { y, gradients: vec![dx] }
             }
-            Self::Attention { batch, time, d, num_heads } => attention(input(0).reshape([batch, time, 3 * d]), num_heads).flatten(0, 2),
-            Self::BiLstm { batch, time, width_in, hidden } => bilstm(
-                input(0).reshape([batch, time, width_in]),
-                input(1).reshape([2, width_in, 4 * hidden]),
-                input(2).reshape([2, hidden, 4 * hidden]),
-                input(3).reshape([2, 4 * hidden]),
-            )
-            .flatten(0, 2),
+            Self::Linear { width_in, width_out, .. } => run_linear(inputs, width_in, width_out),
+            Self::Attention { batch, time, d, num_heads } => {
+                let sizes = attention::Sizes { batch, time, d, num_heads };
+                let (mut weights, mut y) = (vec![0.0; batch * num_heads * time * time], vec![0.0; batch * time * d]);
+                attention::forward(sizes, &inputs[0], &mut weights, &mut y);
+                let mut dx = vec![0.0; inputs[0].len()];
+                attention::backward(sizes, &inputs[0], &weights, &cotangent(y.len()), &mut vec![0.0; time * time], &mut dx);
+                Outcome { y, gradients: vec![dx] }
+            }
+            Self::BiLstm { batch, time, width_in, hidden } => run_bilstm(inputs, lstm::Sizes { batch, time, width_in, hidden }),
+            Self::Pooling { batch, time, width } => run_pooling(inputs, pooling::Sizes::sample_major(batch, time, width)),
         }
     }
 
     fn run_composed<B: Backend>(self, inputs: &[Tensor<B, 1>]) -> Tensor<B, 1> {
         let input = |index: usize| inputs[index].clone();
         match self {
-            Self::LayerNorm { rows, d } => composed::layer_norm(input(0).reshape([rows, d]), input(1), input(2)).flatten(0, 1),
-            Self::Gelu { .. } => composed::gelu(input(0)),
+            Self::LayerNorm { rows, d } => ops::layer_norm(input(0).reshape([rows, d]), input(1), input(2)).flatten(0, 1),
+            Self::Gelu { .. } => ops::gelu(input(0)),
             Self::Linear { batch, time, width_in, width_out } => {
-                composed::linear(input(0).reshape([batch, time, width_in]), input(1).reshape([width_in, width_out]), input(2)).flatten(0, 2)
+                ops::linear(input(0).reshape([batch, time, width_in]), input(1).reshape([width_in, width_out]), input(2)).flatten(0, 2)
             }
             Self::Attention { batch, time, d, num_heads } => {
-                composed::attention(input(0).reshape([batch, time, 3 * d]), num_heads).flatten(0, 2)
+                ops::attention(input(0).reshape([batch, time, 3 * d]), num_heads).flatten(0, 2)
             }
-            Self::BiLstm { batch, time, width_in, hidden } => composed::bilstm(
+            Self::BiLstm { batch, time, width_in, hidden } => ops::bilstm(
                 input(0).reshape([batch, time, width_in]),
                 input(1).reshape([2, width_in, 4 * hidden]),
                 input(2).reshape([2, hidden, 4 * hidden]),
                 input(3).reshape([2, 4 * hidden]),
             )
             .flatten(0, 2),
+            Self::Pooling { batch, time, width } => {
+                let (x, queries) = (input(0).reshape([batch, time, width]), input(1).reshape([width, SCALES]));
+                let pooled = scale_lens(time).into_iter().enumerate().map(|(k, len)| {
+                    let recent = x.clone().narrow(1, time - len, len);
+                    let scores = recent.clone().matmul(queries.clone().narrow(1, k, 1).unsqueeze());
+                    softmax(scores, 1).swap_dims(1, 2).matmul(recent)
+                });
+                Tensor::cat(pooled.collect(), 1).flatten(0, 2)
+            }
         }
     }
 
@@ -134,8 +155,94 @@ impl Case {
                     y
                 })
                 .collect(),
+            Self::Pooling { time, width, .. } => {
+                inputs[0].chunks(time * width).flat_map(|window| pooling_f64(window, &inputs[1], time, width)).collect()
+            }
         }
     }
+}
+
+/// Scales of a pooling: the whole window, its newer half, its last row.
+const SCALES: usize = 3;
+
+fn scale_lens(time: usize) -> [usize; SCALES] {
+    [time, time.div_ceil(2), 1]
+}
+
+fn run_layer_norm(inputs: &[Vec<f32>], rows: usize, d: usize) -> Outcome {
+    let (mut normal, mut scale) = (inputs[0].clone(), vec![0.0; rows]);
+    layer_norm::normalise(&mut normal, d, ops::LAYER_NORM_EPS, &mut scale);
+    let mut y = normal.clone();
+    layer_norm::stretch(&mut y, &inputs[1], &inputs[2]);
+    let (mut dx, mut d_gain, mut d_shift) = (cotangent(y.len()), vec![0.0; d], vec![0.0; d]);
+    layer_norm::backward(&normal, &scale, &inputs[1], &mut dx, &mut d_gain, &mut d_shift);
+    Outcome { y, gradients: vec![dx, d_gain, d_shift] }
+}
+
+fn run_linear(inputs: &[Vec<f32>], width_in: usize, width_out: usize) -> Outcome {
+    let layer = Linear::new(&mut Places::default(), width_in, width_out, true);
+    let parameters = [&inputs[1][..], &inputs[2]].concat();
+    let mut y = vec![0.0; inputs[0].len() / width_in * width_out];
+    layer.forward(&parameters, &inputs[0], &mut y);
+    let (dy, mut gradient, mut dx) = (cotangent(y.len()), vec![0.0; parameters.len()], vec![0.0; inputs[0].len()]);
+    layer.backward(&inputs[0], &dy, &mut gradient);
+    layer.backward_input(&parameters, &dy, &mut dx, false);
+    let d_bias = gradient.split_off(inputs[1].len());
+    Outcome { y, gradients: vec![dx, gradient, d_bias] }
+}
+
+fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
+    let lstm::Sizes { batch, time, width_in, hidden } = sizes;
+    let rows = batch * time;
+    let mut x = vec![0.0; inputs[0].len()];
+    swap_leading(&inputs[0], [batch, time, width_in], &mut x);
+    let mut y = vec![0.0; rows * 2 * hidden];
+    let half = |index: usize, way: Direction| {
+        let len = inputs[index].len() / 2;
+        &inputs[index][way as usize * len..][..len]
+    };
+    let weights = |way| lstm::Weights { w_ih: half(1, way), w_hh: half(2, way), bias: half(3, way) };
+    let traces = Direction::BOTH.map(|way| {
+        let (mut gates, mut c) = (vec![0.0; rows * 4 * hidden], vec![0.0; rows * hidden]);
+        lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y);
+        (gates, c)
+    });
+    let mut dy = vec![0.0; y.len()];
+    swap_leading(&cotangent(y.len()), [batch, time, 2 * hidden], &mut dy);
+    let (mut dx, mut dc, mut d_gates) = (vec![0.0; x.len()], vec![0.0; batch * hidden], vec![0.0; rows * 4 * hidden]);
+    let mut gradients: Vec<Vec<f32>> = inputs.iter().map(|input| vec![0.0; input.len()]).collect();
+    for (way, (gates, c)) in Direction::BOTH.into_iter().zip(&traces) {
+        let trace = lstm::Trace { x: &x, gates, c, y: &y };
+        let mut halves = gradients[1..].iter_mut().map(|both| {
+            let len = both.len() / 2;
+            &mut both[way as usize * len..][..len]
+        });
+        let into = lstm::WeightsMut { w_ih: halves.next().unwrap(), w_hh: halves.next().unwrap(), bias: halves.next().unwrap() };
+        lstm::backward(sizes, way, &trace, weights(way), &mut dy, &mut d_gates, &mut dc, into, Some(&mut dx));
+    }
+    swap_leading(&dx, [time, batch, width_in], &mut gradients[0]);
+    let mut sample_major = vec![0.0; y.len()];
+    swap_leading(&y, [time, batch, 2 * hidden], &mut sample_major);
+    Outcome { y: sample_major, gradients }
+}
+
+fn run_pooling(inputs: &[Vec<f32>], sizes: pooling::Sizes) -> Outcome {
+    let lens = scale_lens(sizes.time);
+    let (mut shares, mut y) = (vec![0.0; sizes.batch * lens.iter().sum::<usize>()], vec![0.0; sizes.batch * SCALES * sizes.width]);
+    pooling::forward(sizes, &lens, &inputs[0], &inputs[1], &mut shares, &mut y);
+    let (dy, mut dx, mut d_queries) = (cotangent(y.len()), vec![0.0; inputs[0].len()], vec![0.0; inputs[1].len()]);
+    pooling::backward(sizes, &lens, &inputs[0], &inputs[1], &shares, &dy, &mut dx, &mut d_queries);
+    Outcome { y, gradients: vec![dx, d_queries] }
+}
+
+fn pooling_f64(window: &[f64], queries: &[f64], time: usize, width: usize) -> Vec<f64> {
+    let pooled = scale_lens(time).into_iter().enumerate().map(|(k, len)| {
+        let rows: Vec<&[f64]> = window.chunks(width).skip(time - len).collect();
+        let weight = |row: &[f64]| (0..width).map(|j| row[j] * queries[j * SCALES + k]).sum::<f64>().exp();
+        let total: f64 = rows.iter().map(|row| weight(row)).sum();
+        (0..width).map(|j| rows.iter().map(|row| weight(row) / total * row[j]).sum()).collect::<Vec<f64>>()
+    });
+    pooled.flatten().collect()
 }
 
 fn layer_norm_f64(row: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
@@ -195,12 +302,13 @@ struct Outcome {
     gradients: Vec<Vec<f32>>,
 }
 
-fn outcome(case: Case, inputs: &[Vec<f32>], device: &Device, run: impl Fn(Case, &[Tensor<Train, 1>]) -> Tensor<Train, 1>) -> Outcome {
+/// Burn's own operations and autodiff.
+fn composed(case: Case, inputs: &[Vec<f32>], device: &Device) -> Outcome {
     let leaves: Vec<_> = inputs.iter().map(|input| flat::<Train>(input, device).require_grad()).collect();
-    let y = run(case, &leaves);
+    let y = case.run_composed(&leaves);
     let cotangent = cotangent(y.dims()[0]);
     let gradients = (y.clone() * flat(&cotangent, device)).sum().backward();
-    // Composed, a window of one step never touches w_hh, which then has no gradient where ours is zero.
+    // A window of one step never touches w_hh, which then has no gradient where ours is zero.
     let gradient = |leaf: &Tensor<Train, 1>| leaf.grad(&gradients).map_or_else(|| vec![0.0; leaf.dims()[0]], to_vec);
     Outcome { y: to_vec(y), gradients: leaves.iter().map(gradient).collect() }
 }
@@ -240,12 +348,10 @@ fn bits(outcome: &Outcome) -> Vec<u32> {
 }
 
 #[test]
-fn fused_equals_composed() {
+fn kernels_equal_burns_operations() {
     for case in CASES.into_iter().chain(LARGE_CASES) {
         let inputs = case.inputs();
-        let fused = outcome(case, &inputs, &device::cpu(), Case::run);
-        let composed = outcome(case, &inputs, &device::cpu(), Case::run_composed);
-        assert_outcomes_close(case, &fused, &composed, 1e-5);
+        assert_outcomes_close(case, &case.run(&inputs), &composed(case, &inputs, &device::cpu()), 1e-5);
     }
 }
 
@@ -255,8 +361,7 @@ fn forward_equals_double_precision() {
         let inputs = case.inputs();
         let wide: Vec<Vec<f64>> = inputs.iter().map(|input| input.iter().map(|&x| f64::from(x)).collect()).collect();
         let expected: Vec<f32> = case.reference(&wide).into_iter().map(|y| y as f32).collect();
-        let y = case.run::<Infer>(&inputs.iter().map(|input| flat(input, &device::cpu())).collect::<Vec<_>>());
-        assert_close(&format!("{case:?}"), &to_vec(y), &expected, 2e-6);
+        assert_close(&format!("{case:?}"), &case.run(&inputs).y, &expected, 2e-6);
     }
 }
 
@@ -265,7 +370,7 @@ fn gradients_equal_central_differences_in_double_precision() {
     const STEP: f64 = 1e-5;
     for case in CASES {
         let inputs = case.inputs();
-        let found = outcome(case, &inputs, &device::cpu(), Case::run);
+        let found = case.run(&inputs);
         let mut wide: Vec<Vec<f64>> = inputs.iter().map(|input| input.iter().map(|&x| f64::from(x)).collect()).collect();
         let loss = |inputs: &[Vec<f64>]| -> f64 {
             let y = case.reference(inputs);
@@ -289,19 +394,10 @@ fn gradients_equal_central_differences_in_double_precision() {
 }
 
 #[test]
-fn inference_equals_training_forward() {
-    for case in CASES.into_iter().chain(LARGE_CASES) {
-        let inputs = case.inputs();
-        let y = case.run::<Infer>(&inputs.iter().map(|input| flat(input, &device::cpu())).collect::<Vec<_>>());
-        assert_close(&format!("{case:?}"), &to_vec(y), &outcome(case, &inputs, &device::cpu(), Case::run).y, 1e-6);
-    }
-}
-
-#[test]
 fn same_inputs_same_bits_on_every_thread() {
     for case in LARGE_CASES {
         let inputs = case.inputs();
-        let run = || bits(&outcome(case, &inputs, &device::cpu(), Case::run));
+        let run = || bits(&case.run(&inputs));
         let expected = run();
         std::thread::scope(|scope| {
             let others: Vec<_> = (0..2).map(|_| scope.spawn(run)).collect();
@@ -314,7 +410,7 @@ fn same_inputs_same_bits_on_every_thread() {
 fn same_bits_at_every_instruction_set() {
     for case in CASES.into_iter().chain(LARGE_CASES) {
         let inputs = case.inputs();
-        let run = || bits(&outcome(case, &inputs, &device::cpu(), Case::run));
+        let run = || bits(&case.run(&inputs));
         let expected = run();
         for level in [Level::Avx512, Level::Avx2, Level::Base] {
             match with_level(level, run) {
@@ -331,9 +427,9 @@ fn nan_comes_out_where_it_went_in() {
         for input in 0..case.inputs().len() {
             let mut inputs = case.inputs();
             inputs[input][0] = f32::NAN;
-            let found = outcome(case, &inputs, &device::cpu(), Case::run);
+            let found = case.run(&inputs);
             assert!(input > 0 || found.y.iter().any(|y| y.is_nan()), "{case:?}: a NaN in x was swallowed");
-            let expected = outcome(case, &inputs, &device::cpu(), Case::run_composed);
+            let expected = composed(case, &inputs, &device::cpu());
             let nans = |values: &[f32]| values.iter().map(|value| value.is_nan()).collect::<Vec<_>>();
             assert_eq!(nans(&found.y), nans(&expected.y), "{case:?} with NaN in input {input}");
         }
@@ -341,38 +437,12 @@ fn nan_comes_out_where_it_went_in() {
 }
 
 #[test]
-fn views_are_read_in_their_own_order() {
-    let device = device::cpu();
-    let x = Tensor::<Train, 1>::from_data(TensorData::new((0..24).map(|i| i as f32 / 9.0).collect(), [24]), &device).reshape([2, 3, 4]);
-    let view = x.clone().swap_dims(0, 1).narrow(2, 1, 3); // [3, 2, 3], neither contiguous nor from the start
-    let copy = Tensor::<Train, 3>::from_data(view.to_data(), &device);
-    assert_eq!(attention(view.clone(), 1).into_data(), attention(copy.clone(), 1).into_data());
-    assert_eq!(gelu(view).into_data(), gelu(copy).into_data());
-}
-
-#[test]
-fn inputs_survive_the_kernels_that_work_in_place() {
-    let x = flat::<Infer>(&[0.5, -1.0, 2.0], &device::cpu());
-    let _ = gelu(x.clone());
-    let _ = layer_norm(x.clone(), x.clone(), x.clone());
-    assert_eq!(to_vec(x), [0.5, -1.0, 2.0]);
-}
-
-#[test]
-fn an_operation_used_twice_adds_its_gradients() {
-    // d(gelu(x) + gelu(x))/dx = 2 gelu'(x); gelu'(0) = 1/2
-    let x = flat::<Train>(&[0.0], &device::cpu()).require_grad();
-    let y = gelu(x.clone()) + gelu(x.clone());
-    assert_eq!(to_vec(x.grad(&y.backward()).unwrap()), [1.0]);
-}
-
-#[test]
 #[should_panic(expected = "must be a multiple of 3 * num_heads")]
 fn heads_that_do_not_divide_the_width_are_refused() {
-    let _ = attention(Tensor::<Infer, 3>::zeros([1, 2, 12], &device::cpu()), 3);
+    let _ = ops::attention(Tensor::<Infer, 3>::zeros([1, 2, 12], &device::cpu()), 3);
 }
 
-/// The other path of every operation, on whatever adapter this machine has; software Vulkan will do.
+/// Burn's operations on whatever adapter this machine has; software Vulkan will do.
 #[test]
 fn wgpu_agrees_with_the_cpu() {
     let device = match device::resolve(DeviceChoice::Wgpu, 0) {
@@ -382,8 +452,6 @@ fn wgpu_agrees_with_the_cpu() {
     // One size each: what takes time is the compilation of some dozens of shaders, seconds on a software adapter.
     for case in [CASES[1], CASES[4], CASES[5], CASES[7], CASES[12]] {
         let inputs = case.inputs();
-        let found = outcome(case, &inputs, &device, Case::run);
-        let expected = outcome(case, &inputs, &device::cpu(), Case::run);
-        assert_outcomes_close(case, &found, &expected, 1e-3);
+        assert_outcomes_close(case, &composed(case, &inputs, &device), &case.run(&inputs), 1e-3);
     }
 }

@@ -1,0 +1,209 @@
+//! Layers on flat parameters: each knows where its own lie. Forward passes write into room that the caller keeps; backward passes add to the gradient.
+
+use crate::{
+    embedding::AUX_WIDTH,
+    ops::{
+        LAYER_NORM_EPS,
+        kernels::{
+            add_column_sums, fill_rows,
+            gemm::{Matrix, gemm},
+            layer_norm,
+        },
+    },
+};
+
+/// The first `len` values of a buffer that only grows.
+pub fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// As [`room`], all 0.
+pub fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    let room = room(buffer, len);
+    room.fill(0.0);
+    room
+}
+
+/// Hands out places in a flat vector, in module order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places {
+    /// Values handed out.
+    pub len: usize,
+}
+
+impl Places {
+    /// The next `len` values.
+    pub fn take(&mut self, len: usize) -> std::ops::Range<usize> {
+        let start = self.len;
+        self.len += len;
+        start..self.len
+    }
+}
+
+/// `x W + b`, or `x W`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[in, out]`.
+    weight: std::ops::Range<usize>,
+    bias: Option<std::ops::Range<usize>>,
+    /// Width of the input.
+    pub d_in: usize,
+    /// Width of the output.
+    pub d_out: usize,
+}
+
+impl Linear {
+    /// The next layer of a module.
+    pub fn new(places: &mut Places, d_in: usize, d_out: usize, bias: bool) -> Self {
+        let weight = places.take(d_in * d_out);
+        Self { weight, bias: bias.then(|| places.take(d_out)), d_in, d_out }
+    }
+
+    /// `x [rows, in]` to `y [rows, out]`.
+    pub fn forward(&self, parameters: &[f32], x: &[f32], y: &mut [f32]) {
+        let rows = x.len() / self.d_in;
+        if let Some(bias) = &self.bias {
+            fill_rows(y, &parameters[bias.clone()]);
+        }
+        let weight = Matrix::new(&parameters[self.weight.clone()], self.d_out);
+        gemm(y, [rows, self.d_out], self.d_out, self.bias.is_some(), Matrix::new(x, self.d_in), weight, self.d_in);
+    }
+
+    /// Adds the gradient of the weights.
+    pub fn backward(&self, x: &[f32], dy: &[f32], gradient: &mut [f32]) {
+        let rows = x.len() / self.d_in;
+        let (x, dy_rows) = (Matrix::transposed(x, self.d_in), Matrix::new(dy, self.d_out));
+        gemm(&mut gradient[self.weight.clone()], [self.d_in, self.d_out], self.d_out, true, x, dy_rows, rows);
+        if let Some(bias) = &self.bias {
+            add_column_sums(dy, &mut gradient[bias.clone()]);
+        }
+    }
+
+    /// The gradient of the input: written to `dx`, or added where `add`.
+    pub fn backward_input(&self, parameters: &[f32], dy: &[f32], dx: &mut [f32], add: bool) {
+        let rows = dy.len() / self.d_out;
+        let weight = Matrix::transposed(&parameters[self.weight.clone()], self.d_out);
+        gemm(dx, [rows, self.d_in], self.d_in, add, Matrix::new(dy, self.d_out), weight, self.d_out);
+    }
+}
+
+/// Layer normalisation with a gain and a shift.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    gain: std::ops::Range<usize>,
+    shift: std::ops::Range<usize>,
+    d: usize,
+}
+
+/// What a normalisation keeps.
+#[derive(Clone, Debug, Default)]
+pub struct NormTape {
+    normal: Vec<f32>,
+    scale: Vec<f32>,
+}
+
+impl Norm {
+    /// The next layer of a module.
+    pub fn new(places: &mut Places, d: usize) -> Self {
+        Self { gain: places.take(d), shift: places.take(d), d }
+    }
+
+    /// `x [rows, d]` to `y`.
+    pub fn forward(&self, parameters: &[f32], x: &[f32], tape: &mut NormTape, y: &mut [f32]) {
+        let normal = room(&mut tape.normal, x.len());
+        normal.copy_from_slice(x);
+        layer_norm::normalise(normal, self.d, LAYER_NORM_EPS, room(&mut tape.scale, x.len() / self.d));
+        self.output(parameters, tape, y);
+    }
+
+    /// `y` once more, from the tape.
+    pub fn output(&self, parameters: &[f32], tape: &NormTape, y: &mut [f32]) {
+        y.copy_from_slice(&tape.normal[..y.len()]);
+        layer_norm::stretch(y, &parameters[self.gain.clone()], &parameters[self.shift.clone()]);
+    }
+
+    /// `dy` becomes `dx`.
+    pub fn backward(&self, parameters: &[f32], tape: &NormTape, dy: &mut [f32], gradient: &mut [f32]) {
+        let (gain, shift) = gradient.split_at_mut(self.shift.start);
+        let (gain, shift) = (&mut gain[self.gain.clone()], &mut shift[..self.d]);
+        layer_norm::backward(&tape.normal, &tape.scale, &parameters[self.gain.clone()], dy, gain, shift);
+    }
+}
+
+/// The mean head and the auxiliary heads: [`crate::embedding::Readout`].
+#[derive(Clone, Debug)]
+pub struct Readout {
+    proj: Linear,
+    norm: Norm,
+    aux: Linear,
+}
+
+/// What a readout keeps, and its outputs.
+#[derive(Clone, Debug, Default)]
+pub struct ReadoutTape {
+    features: Vec<f32>,
+    hidden: Vec<f32>,
+    norm: NormTape,
+    /// `[batch, dim]` embeddings.
+    pub mean: Vec<f32>,
+    /// `[batch, 4]` auxiliary heads.
+    pub aux: Vec<f32>,
+    d_mean: Vec<f32>,
+}
+
+impl Readout {
+    /// The next layer of a module.
+    pub fn new(places: &mut Places, width: usize, dim: usize) -> Self {
+        Self { proj: Linear::new(places, width, dim, true), norm: Norm::new(places, dim), aux: Linear::new(places, dim, AUX_WIDTH, true) }
+    }
+
+    /// Room for `[batch, width]` features, to be filled before [`Self::forward`].
+    pub fn features<'a>(&self, tape: &'a mut ReadoutTape, batch: usize) -> &'a mut [f32] {
+        tape.features.resize(batch * self.proj.d_in, 0.0);
+        &mut tape.features
+    }
+
+    /// From the features on the tape to embeddings and auxiliary heads.
+    pub fn forward(&self, parameters: &[f32], tape: &mut ReadoutTape, batch: usize) {
+        let ReadoutTape { features, hidden, norm, mean, aux, .. } = tape;
+        let hidden = room(hidden, batch * self.proj.d_out);
+        self.proj.forward(parameters, features, hidden);
+        mean.resize(batch * self.proj.d_out, 0.0);
+        self.norm.forward(parameters, hidden, norm, mean);
+        aux.resize(batch * AUX_WIDTH, 0.0);
+        self.aux.forward(parameters, mean, aux);
+    }
+
+    /// From the gradients of both outputs to that of the features, which is written to `d_features`.
+    pub fn backward(
+        &self,
+        parameters: &[f32],
+        tape: &mut ReadoutTape,
+        outputs: &OutputGradient<'_>,
+        d_features: &mut [f32],
+        gradient: &mut [f32],
+    ) {
+        let ReadoutTape { features, norm, mean, d_mean, .. } = tape;
+        let d_mean = room(d_mean, outputs.mean.len());
+        d_mean.copy_from_slice(outputs.mean);
+        if let Some(d_aux) = outputs.aux {
+            self.aux.backward(mean, d_aux, gradient);
+            self.aux.backward_input(parameters, d_aux, d_mean, true);
+        }
+        self.norm.backward(parameters, norm, d_mean, gradient);
+        self.proj.backward(features, d_mean, gradient);
+        self.proj.backward_input(parameters, d_mean, d_features, false);
+    }
+}
+
+/// Gradients of an embedder's outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputGradient<'a> {
+    /// `[batch, dim]`.
+    pub mean: &'a [f32],
+    /// `[batch, 4]`; absent where the auxiliary heads are not taught.
+    pub aux: Option<&'a [f32]>,
+}

@@ -1,0 +1,219 @@
+//! The structure embedder on flat parameters.
+
+use std::ops::Range;
+
+use grandmodel_market::features::{STRUCTURE_FEATURES, STRUCTURE_WINDOW};
+
+use super::{
+    Plain,
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, room, zeros},
+};
+use crate::{
+    config::StructureWidths,
+    kind::EmbedderKind,
+    ops::kernels::{add, attention, gelu, pooling},
+    structure::position,
+};
+
+/// Linear layer, positions, pre-norm transformer blocks, attention pooling, readout.
+#[derive(Clone, Debug)]
+pub struct Structure {
+    input: Linear,
+    blocks: Vec<Block>,
+    norm: Norm,
+    query: Range<usize>,
+    readout: Readout,
+    /// `[48, d]`.
+    positions: Vec<f32>,
+    num_parameters: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    norm1: Norm,
+    in_proj: Linear,
+    out_proj: Linear,
+    norm2: Norm,
+    linear1: Linear,
+    linear2: Linear,
+    num_heads: usize,
+}
+
+/// What a forward pass keeps.
+#[derive(Clone, Debug, Default)]
+pub struct StructureTape {
+    input: Vec<f32>,
+    tokens: Vec<f32>,
+    blocks: Vec<BlockTape>,
+    norm: NormTape,
+    pooled_from: Vec<f32>,
+    shares: Vec<f32>,
+    readout: ReadoutTape,
+    scratch: Scratch,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BlockTape {
+    norm1: NormTape,
+    qkv: Vec<f32>,
+    weights: Vec<f32>,
+    mixed: Vec<f32>,
+    norm2: NormTape,
+    widened: Vec<f32>,
+}
+
+/// Room that every block uses in turn.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    normed: Vec<f32>,
+    wide: Vec<f32>,
+    d_wide: Vec<f32>,
+    scores: Vec<f32>,
+    d_tokens: Vec<f32>,
+    d_pooled: Vec<f32>,
+}
+
+impl Structure {
+    /// Of given widths.
+    pub fn new(widths: StructureWidths) -> Self {
+        let StructureWidths { d_model: d, num_heads, d_feed_forward, num_blocks } = widths;
+        let mut places = Places::default();
+        let input = Linear::new(&mut places, STRUCTURE_FEATURES, d, true);
+        let blocks = (0..num_blocks).map(|_| Block::new(&mut places, d, num_heads, d_feed_forward)).collect();
+        let norm = Norm::new(&mut places, d);
+        let query = places.take(d);
+        let readout = Readout::new(&mut places, d, EmbedderKind::Structure.dim());
+        let positions = (0..STRUCTURE_WINDOW * d).map(|index| position(index / d, index % d, d)).collect();
+        Self { input, blocks, norm, query, readout, positions, num_parameters: places.len }
+    }
+
+    fn pooling(&self, batch: usize) -> pooling::Sizes {
+        pooling::Sizes::sample_major(batch, STRUCTURE_WINDOW, self.input.d_out)
+    }
+}
+
+impl Plain for Structure {
+    type Tape = StructureTape;
+    const KIND: EmbedderKind = EmbedderKind::Structure;
+
+    fn num_parameters(&self) -> usize {
+        self.num_parameters
+    }
+
+    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut StructureTape) {
+        let batch = inputs.len() / Self::KIND.input_len();
+        let len = batch * STRUCTURE_WINDOW * self.input.d_out;
+        let StructureTape { input, tokens, blocks, norm, pooled_from, shares, readout, scratch } = tape;
+        room(input, inputs.len()).copy_from_slice(inputs);
+        let tokens = room(tokens, len);
+        self.input.forward(parameters, inputs, tokens);
+        tokens.chunks_exact_mut(self.positions.len()).for_each(|window| add(window, &self.positions));
+        blocks.resize_with(self.blocks.len(), BlockTape::default);
+        for (block, tape) in self.blocks.iter().zip(blocks) {
+            block.forward(parameters, tokens, tape, scratch);
+        }
+        let pooled_from = room(pooled_from, len);
+        self.norm.forward(parameters, tokens, norm, pooled_from);
+        let shares = room(shares, batch * STRUCTURE_WINDOW);
+        let features = self.readout.features(readout, batch);
+        pooling::forward(self.pooling(batch), &[STRUCTURE_WINDOW], pooled_from, &parameters[self.query.clone()], shares, features);
+        self.readout.forward(parameters, readout, batch);
+    }
+
+    fn outputs<'a>(&self, tape: &'a StructureTape) -> &'a ReadoutTape {
+        &tape.readout
+    }
+
+    fn backward(&self, parameters: &[f32], tape: &mut StructureTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {
+        let batch = outputs.mean.len() / Self::KIND.dim();
+        let d = self.input.d_out;
+        let StructureTape { input, blocks, norm, pooled_from, shares, readout, scratch, .. } = tape;
+        let mut d_tokens = std::mem::take(&mut scratch.d_tokens);
+        let d_pooled = room(&mut scratch.d_pooled, batch * d);
+        self.readout.backward(parameters, readout, outputs, d_pooled, gradient);
+        let d = zeros(&mut d_tokens, batch * STRUCTURE_WINDOW * d);
+        let (sizes, query) = (self.pooling(batch), &parameters[self.query.clone()]);
+        pooling::backward(sizes, &[STRUCTURE_WINDOW], pooled_from, query, shares, d_pooled, d, &mut gradient[self.query.clone()]);
+        self.norm.backward(parameters, norm, d, gradient);
+        for (block, tape) in self.blocks.iter().zip(blocks).rev() {
+            block.backward(parameters, tape, scratch, d, gradient);
+        }
+        self.input.backward(&input[..batch * Self::KIND.input_len()], d, gradient);
+        scratch.d_tokens = d_tokens;
+    }
+}
+
+impl Block {
+    fn new(places: &mut Places, d: usize, num_heads: usize, d_feed_forward: usize) -> Self {
+        Self {
+            norm1: Norm::new(places, d),
+            in_proj: Linear::new(places, d, 3 * d, true),
+            out_proj: Linear::new(places, d, d, true),
+            norm2: Norm::new(places, d),
+            linear1: Linear::new(places, d, d_feed_forward, true),
+            linear2: Linear::new(places, d_feed_forward, d, true),
+            num_heads,
+        }
+    }
+
+    fn attention(&self, rows: usize) -> attention::Sizes {
+        attention::Sizes { batch: rows / STRUCTURE_WINDOW, time: STRUCTURE_WINDOW, d: self.out_proj.d_in, num_heads: self.num_heads }
+    }
+
+    /// `x` becomes the next block's input.
+    fn forward(&self, parameters: &[f32], x: &mut [f32], tape: &mut BlockTape, scratch: &mut Scratch) {
+        let d = self.out_proj.d_in;
+        let rows = x.len() / d;
+        let sizes = self.attention(rows);
+        let normed = room(&mut scratch.normed, x.len());
+        self.norm1.forward(parameters, x, &mut tape.norm1, normed);
+        let qkv = room(&mut tape.qkv, 3 * x.len());
+        self.in_proj.forward(parameters, normed, qkv);
+        let weights = room(&mut tape.weights, rows * STRUCTURE_WINDOW * self.num_heads);
+        let mixed = room(&mut tape.mixed, x.len());
+        attention::forward(sizes, qkv, weights, mixed);
+        self.out_proj.forward(parameters, mixed, normed);
+        add(x, normed);
+        self.norm2.forward(parameters, x, &mut tape.norm2, normed);
+        let widened = room(&mut tape.widened, rows * self.linear1.d_out);
+        self.linear1.forward(parameters, normed, widened);
+        let wide = room(&mut scratch.wide, widened.len());
+        wide.copy_from_slice(widened);
+        gelu::forward(wide);
+        self.linear2.forward(parameters, wide, normed);
+        add(x, normed);
+    }
+
+    /// `d`, the gradient of the output, becomes that of the input.
+    fn backward(&self, parameters: &[f32], tape: &BlockTape, scratch: &mut Scratch, d: &mut [f32], gradient: &mut [f32]) {
+        let len = d.len();
+        let rows = len / self.out_proj.d_in;
+        let wide_len = rows * self.linear1.d_out;
+        let Scratch { normed, wide, d_wide, scores, .. } = scratch;
+        let normed = room(normed, len);
+        let widened = &tape.widened[..wide_len];
+        let wide = room(wide, wide_len.max(3 * len));
+        wide[..wide_len].copy_from_slice(widened);
+        gelu::forward(&mut wide[..wide_len]);
+        self.linear2.backward(&wide[..wide_len], d, gradient);
+        let d_wide = room(d_wide, wide_len.max(3 * len));
+        self.linear2.backward_input(parameters, d, &mut d_wide[..wide_len], false);
+        gelu::backward(widened, &mut d_wide[..wide_len]);
+        self.norm2.output(parameters, &tape.norm2, normed);
+        self.linear1.backward(normed, &d_wide[..wide_len], gradient);
+        self.linear1.backward_input(parameters, &d_wide[..wide_len], normed, false);
+        self.norm2.backward(parameters, &tape.norm2, normed, gradient);
+        add(d, normed);
+
+        self.out_proj.backward(&tape.mixed[..len], d, gradient);
+        self.out_proj.backward_input(parameters, d, normed, false);
+        let d_qkv = &mut d_wide[..3 * len];
+        let scores = room(scores, STRUCTURE_WINDOW * STRUCTURE_WINDOW);
+        attention::backward(self.attention(rows), &tape.qkv, &tape.weights, normed, scores, d_qkv);
+        self.norm1.output(parameters, &tape.norm1, normed);
+        self.in_proj.backward(normed, d_qkv, gradient);
+        self.in_proj.backward_input(parameters, d_qkv, normed, false);
+        self.norm1.backward(parameters, &tape.norm1, normed, gradient);
+        add(d, normed);
+    }
+}
