@@ -110,10 +110,11 @@ fn run(
     costs: Option<&CostConfig>,
     mut target: impl FnMut(&mut Book, &RowView) -> Result<f32, AgentsError>,
 ) -> Result<BacktestResult, AgentsError> {
-    let mut book = Book::new(span, env, risk)?;
+    let runs = ready_runs(std::slice::from_ref(span))?;
+    let mut book = Book::before(span, env, risk, runs.first().map(|run| run.rows.start))?;
     let mut venue = SimVenue::new(env.initial_cash_micros(), CostModel::new(costs, span.table.instrument())?)?;
     let columns = PriceColumns::of(&span.table);
-    'runs: for run in ready_runs(std::slice::from_ref(span))? {
+    'runs: for run in runs {
         for row in run.rows.clone() {
             let priced = columns.row(row as usize);
             let (view, bar) = (priced.view(row), priced.bar(row));
@@ -222,10 +223,15 @@ impl Book {
     /// # Errors
     /// Settings that cannot work; one lot above what the account may hold.
     pub fn new(span: &TableSpan, env: &EnvConfig, risk: &RiskConfig) -> Result<Self, AgentsError> {
+        Self::before(span, env, risk, ready_runs(std::slice::from_ref(span))?.first().map(|run| run.rows.start))
+    }
+
+    /// An empty book before the first row to be visited.
+    fn before(span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, first_row: Option<u32>) -> Result<Self, AgentsError> {
         let instrument = span.table.instrument();
         let desk = Desk::new(env, risk, &span.table)?;
-        if let Some(run) = ready_runs(std::slice::from_ref(span))?.first() {
-            desk.check_lot(instrument, span.table.close_ticks()[run.rows.start as usize])?;
+        if let Some(row) = first_row {
+            desk.check_lot(instrument, span.table.close_ticks()[row as usize])?;
         }
         let cash = env.initial_cash_micros();
         let micros_per_tick_lot = instrument.micros_per_tick_lot()?;
@@ -256,14 +262,13 @@ impl Book {
     /// Takes what a bar did; says whether and why the position must now be closed at the bar's close.
     pub fn on_bar(&mut self, row: usize, report: &BarReport, ends_run: bool) -> Option<FillKind> {
         let view = self.take(row, report);
-        self.mark(&view, ends_run)
+        self.mark(&view, self.account.equity_micros(view.close_ticks), self.account.position_lots, ends_run)
     }
 
     /// [`Book::on_bar`] beside the venue itself: most bars fill nothing, and then there is little to take.
-    #[inline]
+    #[inline(always)]
     fn pass(&mut self, view: &RowView, venue: &SimVenue, financing_micros: i64, ends_run: bool) -> Option<FillKind> {
         let account = venue.account();
-        self.desk.after_bar(&mut self.state, view, account, venue.stopped_out());
         if venue.fills().is_empty() {
             self.account.cash_micros = account.cash_micros;
             self.account.financing_paid_micros = account.financing_paid_micros;
@@ -273,13 +278,13 @@ impl Book {
             self.result.fills.extend(venue.fills().iter());
         }
         self.trade_book.on_fills(venue.fills(), financing_micros, &mut self.result.trades);
-        self.mark(view, ends_run)
+        let equity_micros = account.equity_micros(view.close_ticks);
+        self.desk.after_close(&mut self.state, view.ts_close, account.position_lots, equity_micros, venue.stopped_out());
+        self.mark(view, equity_micros, account.position_lots, ends_run)
     }
 
-    #[inline]
-    fn mark(&mut self, view: &RowView, ends_run: bool) -> Option<FillKind> {
-        let equity_micros = self.account.equity_micros(view.close_ticks);
-        let position_lots = self.account.position_lots;
+    #[inline(always)]
+    fn mark(&mut self, view: &RowView, equity_micros: i64, position_lots: i64, ends_run: bool) -> Option<FillKind> {
         self.result.equity.push(EquityPoint { row: view.row as u32, ts: view.ts_close, equity_micros, position_lots });
         self.result.terminated = equity_micros <= self.ruin_level_micros;
         match (self.result.terminated, ends_run) {
@@ -320,8 +325,15 @@ impl Book {
         self.decide_view(&RowView::of(&self.span.table, row), requested)
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide_view(&mut self, view: &RowView, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
+        if self.desk.keeps(&self.state, view.row, requested) {
+            return Ok(None);
+        }
+        self.change(view, requested)
+    }
+
+    fn change(&mut self, view: &RowView, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
         if !(-1.0..=1.0).contains(&requested) {
             return Err(AgentsError::Target { lane: 0, value: requested });
         }

@@ -155,17 +155,29 @@ impl Desk {
 
     /// Takes what a bar did: a stop-out sets the target flat, the highest equity and the halts move on.
     pub fn after_bar(&self, state: &mut DeskState, row: &RowView, account: &Account, stopped_out: bool) {
+        self.after_close(state, row.ts_close, account.position_lots, account.equity_micros(row.close_ticks), stopped_out);
+    }
+
+    /// [`Desk::after_bar`] where the equity is known.
+    #[inline]
+    pub(crate) fn after_close(&self, state: &mut DeskState, ts_close: i64, position_lots: i64, equity_micros: i64, stopped_out: bool) {
         if stopped_out {
             state.target = 0.0;
         }
-        let side = account.position_lots.signum();
+        let side = position_lots.signum();
         state.bars_held = match side {
             0 => 0,
             side if side == state.side => state.bars_held.saturating_add(1),
             _ => 1,
         };
         state.side = side;
-        self.risk.observe(&mut state.risk, row.ts_close, account.equity_micros(row.close_ticks));
+        self.risk.observe(&mut state.risk, ts_close, equity_micros);
+    }
+
+    /// Whether [`Desk::decide`] would leave everything as it is.
+    #[inline]
+    pub(crate) fn keeps(&self, state: &DeskState, row: usize, requested: f32) -> bool {
+        requested == state.target && !state.risk.is_halted() && !self.must_be_flat(row)
     }
 
     /// Writes the account vector of [`ACCOUNT_WIDTH`], read from the real account; each column lies in [-1, 1].

@@ -158,6 +158,7 @@ impl RiskState {
     }
 
     /// Flat until the next day, or for good.
+    #[inline]
     pub fn is_halted(&self) -> bool {
         self.day_halted || self.halted
     }
@@ -191,6 +192,7 @@ impl Risk {
     }
 
     /// Takes the equity at a close: day change, highest equity, halts.
+    #[inline]
     pub fn observe(&self, state: &mut RiskState, ts: i64, equity_micros: i64) {
         let day = ts.div_euclid(DAY_NS);
         if day != state.day {
@@ -204,6 +206,7 @@ impl Risk {
     }
 
     /// Whether losses are limited at all: otherwise no equity halts an account.
+    #[inline]
     pub fn limits_losses(&self) -> bool {
         self.config.max_loss_per_day.is_some() || self.config.max_drawdown.is_some()
     }

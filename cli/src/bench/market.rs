@@ -6,7 +6,7 @@ use anyhow::Result;
 use grandmodel_agents::{
     backtest::run_targets,
     baselines::{Terms, moving_averages},
-    config::{EnvConfig, RiskConfig, StopDistance},
+    config::{EnvConfig, RiskConfig, Sizing, StopDistance},
     env::VecMarketEnv,
 };
 use grandmodel_market::{
@@ -117,7 +117,16 @@ fn backtests(bench: &mut Bench) -> Result<()> {
     let span = TableSpan::whole(Arc::new(FeatureTable::open(&path)?));
     // The table stays mapped without its name.
     std::fs::remove_file(&path)?;
-    let (env, risk, costs) = (EnvConfig::with_cash(1e5), RiskConfig::default(), full_costs());
+    // Every kind of cost, so small that a million bars of a mindless rule leave something, and no compounding of what one of drift wins.
+    let costs = CostConfig {
+        commission_bp: Some(0.01),
+        financing_bp_per_bar: Some(0.0001),
+        half_spread_ticks: Some(0.01),
+        slippage_ticks: Some(0.01),
+        slippage_bp: Some(0.01),
+        ..CostConfig::default()
+    };
+    let (env, risk) = (EnvConfig { sizing: Sizing::Notional(1e5), ..EnvConfig::with_cash(1e6) }, RiskConfig::default());
     let terms = Terms { env: &env, risk: &risk, costs: Some(&costs) };
     let visited = span.num_ready();
     bench.row("market: backtest of moving averages 12/48", "bars", visited, || drop(black_box(moving_averages(&span, &terms))));

@@ -139,8 +139,18 @@ impl SimVenue {
     #[inline]
     pub fn pass(&mut self, bar: &BarTicks) -> Result<Passed, MarketError> {
         self.fills.clear();
+        if self.pending.is_empty() && !self.stop_within(bar) {
+            let financing_micros = self.costs.financing(self.account.position_lots, bar.close)?;
+            self.account.pay_financing(financing_micros)?;
+            return Ok(Passed { financing_micros, num_expired: 0 });
+        }
+        self.pass_orders(bar)
+    }
+
+    #[inline(never)]
+    fn pass_orders(&mut self, bar: &BarTicks) -> Result<Passed, MarketError> {
         let num_orders = self.pending.len();
-        let held_lots = if num_orders == 0 && !self.stop_within(bar) { self.account.position_lots.abs() } else { self.fill_bar(bar)? };
+        let held_lots = self.fill_bar(bar)?;
         // The largest position the bar saw pays for the whole bar: how long it was held within the bar is not known.
         let financing_micros = self.costs.financing(held_lots, bar.close)?;
         self.account.pay_financing(financing_micros)?;
