@@ -85,7 +85,7 @@ impl Mlmi {
             }
             self.open = Some((p1, p2, close));
         }
-        let stored = self.points.len();
+        let stored = self.points.num_stored();
         if stored < MLMI_MIN_POINTS {
             return None;
         }

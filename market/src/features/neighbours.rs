@@ -62,7 +62,7 @@ impl Point {
 
 impl Neighbours {
     /// Points remembered.
-    pub fn len(&self) -> usize {
+    pub fn num_stored(&self) -> usize {
         self.ring.len()
     }
 
@@ -86,12 +86,12 @@ impl Neighbours {
     /// Sum of the labels of the `wanted` points nearest to a place; of equally near ones the newer. Labels are whole numbers, so the order of
     /// the sum does not matter.
     pub fn sum_of_nearest(&mut self, p1: f64, p2: f64, wanted: usize) -> f64 {
-        let wanted = wanted.min(self.len());
+        let wanted = wanted.min(self.num_stored());
         if wanted == 0 {
             return 0.0;
         }
         self.ranked.clear();
-        if self.len() <= FEW.max(wanted) {
+        if self.num_stored() <= FEW.max(wanted) {
             rank(&self.ring, self.next, p1, p2, f64::INFINITY, &mut self.ranked);
             self.select(wanted);
         } else {
@@ -219,6 +219,6 @@ mod tests {
                 assert_eq!(neighbours.sum_of_nearest(0.0, 100.0, 99), slow(&stored, 0.0, 100.0, 99), "{index}");
             }
         }
-        assert_eq!(neighbours.len(), MLMI_MEMORY);
+        assert_eq!(neighbours.num_stored(), MLMI_MEMORY);
     }
 }
