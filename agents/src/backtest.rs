@@ -5,8 +5,9 @@ use crate::{
     AgentsError,
     config::{EnvConfig, RiskConfig},
     decision::{Conditions, Decider, Seen},
-    desk::{ACCOUNT_WIDTH, Desk, DeskState, RowView, bar_ticks},
+    desk::{ACCOUNT_WIDTH, Desk, DeskState, RowView},
     gate::KeptCounts,
+    priced::PriceColumns,
     risk::{Approved, Refusals},
     schedule::ready_runs,
 };
@@ -62,7 +63,18 @@ pub struct EquityPoint {
     pub position_lots: i64,
 }
 
-/// Runs a rule: `target` gives a position in [-1, 1] for each visited row but the last of a run.
+/// What a rule that does not look at its account decides on.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleView<'a> {
+    /// The market.
+    pub table: &'a FeatureTable,
+    /// The row just closed.
+    pub row: usize,
+    /// Target position in force.
+    pub held: f32,
+}
+
+/// Runs a strategy: `target` gives a position in [-1, 1] for each visited row but the last of a run.
 ///
 /// # Errors
 /// Settings that cannot work, no cost model, a target outside [-1, 1], whatever `target` returns.
@@ -73,22 +85,51 @@ pub fn run_targets(
     costs: Option<&CostConfig>,
     mut target: impl FnMut(&Observation<'_>) -> Result<f32, AgentsError>,
 ) -> Result<BacktestResult, AgentsError> {
-    let mut book = Book::new(span, env, risk)?;
+    run(span, env, risk, costs, |book, view| target(&book.observe_view(view)))
+}
+
+/// Runs a rule that does not look at its account, and spares it the account vector: the same result as [`run_targets`].
+///
+/// # Errors
+/// As [`run_targets`].
+pub fn run_rule(
+    span: &TableSpan,
+    env: &EnvConfig,
+    risk: &RiskConfig,
+    costs: Option<&CostConfig>,
+    mut target: impl FnMut(&RuleView<'_>) -> f32,
+) -> Result<BacktestResult, AgentsError> {
+    run(span, env, risk, costs, |book, view| Ok(target(&RuleView { table: &span.table, row: view.row, held: book.state.target })))
+}
+
+/// The pass itself: every bar and every order through the venue.
+fn run(
+    span: &TableSpan,
+    env: &EnvConfig,
+    risk: &RiskConfig,
+    costs: Option<&CostConfig>,
+    mut target: impl FnMut(&mut Book, &RowView) -> Result<f32, AgentsError>,
+) -> Result<BacktestResult, AgentsError> {
+    let runs = ready_runs(std::slice::from_ref(span))?;
+    let mut book = Book::before(span, env, risk, runs.first().map(|run| run.rows.start))?;
     let mut venue = SimVenue::new(env.initial_cash_micros(), CostModel::new(costs, span.table.instrument())?)?;
-    'runs: for run in ready_runs(std::slice::from_ref(span))? {
+    let columns = PriceColumns::of(&span.table);
+    'runs: for run in runs {
         for row in run.rows.clone() {
-            let bar = bar_ticks(&span.table, row as usize);
-            let report = venue.on_bar(&bar)?;
-            if let Some(kind) = book.on_bar(row as usize, &report, row + 1 == run.rows.end) {
+            let priced = columns.row(row as usize);
+            let (view, bar) = (priced.view(row), priced.bar(row));
+            let passed = venue.pass(&bar)?;
+            let ends_run = row + 1 == run.rows.end;
+            if let Some(kind) = book.pass(&view, &venue, passed.financing_micros, ends_run) {
                 let report = venue.close_out(&bar, kind)?;
                 book.on_close_out(row as usize, &report);
             }
             if book.is_ruined() {
                 break 'runs;
             }
-            if row + 1 < run.rows.end {
-                let requested = target(&book.observe(row as usize))?;
-                if let Some(order) = book.decide(row as usize, requested)? {
+            if !ends_run {
+                let requested = target(&mut book, &view)?;
+                if let Some(order) = book.decide_view(&view, requested)? {
                     venue.submit(order.get())?;
                 }
             }
@@ -171,6 +212,7 @@ pub struct Book {
     account: Account,
     stop_ticks: Option<i64>,
     account_vector: Vec<f32>,
+    ruin_level_micros: i64,
     trade_book: TradeBook,
     result: BacktestResult,
 }
@@ -181,10 +223,15 @@ impl Book {
     /// # Errors
     /// Settings that cannot work; one lot above what the account may hold.
     pub fn new(span: &TableSpan, env: &EnvConfig, risk: &RiskConfig) -> Result<Self, AgentsError> {
+        Self::before(span, env, risk, ready_runs(std::slice::from_ref(span))?.first().map(|run| run.rows.start))
+    }
+
+    /// An empty book before the first row to be visited.
+    fn before(span: &TableSpan, env: &EnvConfig, risk: &RiskConfig, first_row: Option<u32>) -> Result<Self, AgentsError> {
         let instrument = span.table.instrument();
         let desk = Desk::new(env, risk, &span.table)?;
-        if let Some(row) = visited_rows(span)?.first() {
-            desk.check_lot(instrument, span.table.close_ticks()[*row as usize])?;
+        if let Some(row) = first_row {
+            desk.check_lot(instrument, span.table.close_ticks()[row as usize])?;
         }
         let cash = env.initial_cash_micros();
         let micros_per_tick_lot = instrument.micros_per_tick_lot()?;
@@ -196,6 +243,7 @@ impl Book {
             account,
             stop_ticks: None,
             account_vector: vec![0.0; ACCOUNT_WIDTH + span.table.context_width()],
+            ruin_level_micros: env.ruin_level(cash),
             trade_book: TradeBook::new(micros_per_tick_lot),
             result: BacktestResult {
                 equity: Vec::with_capacity(span.rows.len()),
@@ -214,11 +262,31 @@ impl Book {
     /// Takes what a bar did; says whether and why the position must now be closed at the bar's close.
     pub fn on_bar(&mut self, row: usize, report: &BarReport, ends_run: bool) -> Option<FillKind> {
         let view = self.take(row, report);
-        let equity_micros = report.account.equity_micros(view.close_ticks);
-        let point = EquityPoint { row: row as u32, ts: view.ts_close, equity_micros, position_lots: report.account.position_lots };
-        self.result.equity.push(point);
-        let level = (self.result.initial_cash_micros as f64 * self.desk.env().ruin_fraction) as i64;
-        self.result.terminated = equity_micros <= level;
+        self.mark(&view, self.account.equity_micros(view.close_ticks), self.account.position_lots, ends_run)
+    }
+
+    /// [`Book::on_bar`] beside the venue itself: most bars fill nothing, and then there is little to take.
+    #[inline(always)]
+    fn pass(&mut self, view: &RowView, venue: &SimVenue, financing_micros: i64, ends_run: bool) -> Option<FillKind> {
+        let account = venue.account();
+        if venue.fills().is_empty() {
+            self.account.cash_micros = account.cash_micros;
+            self.account.financing_paid_micros = account.financing_paid_micros;
+        } else {
+            self.account = *account;
+            self.stop_ticks = venue.stop_ticks();
+            self.result.fills.extend(venue.fills().iter());
+        }
+        self.trade_book.on_fills(venue.fills(), financing_micros, &mut self.result.trades);
+        let equity_micros = account.equity_micros(view.close_ticks);
+        self.desk.after_close(&mut self.state, view.ts_close, account.position_lots, equity_micros, venue.stopped_out());
+        self.mark(view, equity_micros, account.position_lots, ends_run)
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, view: &RowView, equity_micros: i64, position_lots: i64, ends_run: bool) -> Option<FillKind> {
+        self.result.equity.push(EquityPoint { row: view.row as u32, ts: view.ts_close, equity_micros, position_lots });
+        self.result.terminated = equity_micros <= self.ruin_level_micros;
         match (self.result.terminated, ends_run) {
             (true, _) => Some(FillKind::Liquidation),
             (false, true) => Some(FillKind::SegmentEnd),
@@ -237,13 +305,16 @@ impl Book {
 
     /// What a strategy may look at.
     pub fn observe(&mut self, row: usize) -> Observation<'_> {
-        let view = RowView::of(&self.span.table, row);
+        self.observe_view(&RowView::of(&self.span.table, row))
+    }
+
+    fn observe_view(&mut self, view: &RowView) -> Observation<'_> {
         let (account, context) = self.account_vector.split_at_mut(ACCOUNT_WIDTH);
-        self.desk.observe(&self.state, &view, &self.account, self.stop_ticks, account);
+        self.desk.observe(&self.state, view, &self.account, self.stop_ticks, account);
         if !context.is_empty() {
-            context.copy_from_slice(self.span.table.context(row));
+            context.copy_from_slice(self.span.table.context(view.row));
         }
-        Observation { table: &self.span.table, row, account: &self.account_vector, held: self.state.target }
+        Observation { table: &self.span.table, row: view.row, account: &self.account_vector, held: self.state.target }
     }
 
     /// Sizing and risk: an order for the venue, or none.
@@ -251,11 +322,22 @@ impl Book {
     /// # Errors
     /// [`AgentsError::Target`] for a target outside [-1, 1].
     pub fn decide(&mut self, row: usize, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
+        self.decide_view(&RowView::of(&self.span.table, row), requested)
+    }
+
+    #[inline(always)]
+    fn decide_view(&mut self, view: &RowView, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
+        if self.desk.keeps(&self.state, view.row, requested) {
+            return Ok(None);
+        }
+        self.change(view, requested)
+    }
+
+    fn change(&mut self, view: &RowView, requested: f32) -> Result<Option<Approved<Order>>, AgentsError> {
         if !(-1.0..=1.0).contains(&requested) {
             return Err(AgentsError::Target { lane: 0, value: requested });
         }
-        let view = RowView::of(&self.span.table, row);
-        Ok(self.desk.decide(&mut self.state, &view, &self.account, requested).order)
+        Ok(self.desk.decide(&mut self.state, view, &self.account, requested).order)
     }
 
     /// The account was ruined.
@@ -277,7 +359,7 @@ impl Book {
 
     fn take(&mut self, row: usize, report: &BarReport) -> RowView {
         let view = RowView::of(&self.span.table, row);
-        self.desk.after_bar(&mut self.state, &view, report);
+        self.desk.after_bar(&mut self.state, &view, &report.account, report.stopped_out());
         self.account = report.account;
         self.stop_ticks = report.stop_ticks;
         self.result.fills.extend(report.fills.iter());

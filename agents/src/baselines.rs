@@ -13,7 +13,7 @@ use grandmodel_market::{
 
 use crate::{
     AgentsError,
-    backtest::{BacktestResult, Observation, run_targets},
+    backtest::{BacktestResult, RuleView, run_rule},
     config::{EnvConfig, RiskConfig},
 };
 
@@ -41,9 +41,9 @@ impl Terms<'_> {
     /// Runs a rule over a span.
     ///
     /// # Errors
-    /// As [`run_targets`].
-    pub fn run(&self, span: &TableSpan, mut rule: impl FnMut(&Observation<'_>) -> f32) -> Result<BacktestResult, AgentsError> {
-        run_targets(span, self.env, self.risk, self.costs, |seen| Ok(rule(seen)))
+    /// As [`run_rule`].
+    pub fn run(&self, span: &TableSpan, rule: impl FnMut(&RuleView<'_>) -> f32) -> Result<BacktestResult, AgentsError> {
+        run_rule(span, self.env, self.risk, self.costs, rule)
     }
 }
 
@@ -59,7 +59,7 @@ pub struct BaselineRun {
 /// The baselines of every report: flat, buy and hold, moving averages, and the threshold rule tuned on `train`.
 ///
 /// # Errors
-/// As [`run_targets`].
+/// As [`run_rule`].
 pub fn run_all(train: &[TableSpan], span: &TableSpan, terms: &Terms<'_>) -> Result<Vec<BaselineRun>, AgentsError> {
     let rule = ThresholdRule::tune(train, terms)?;
     let named = |name: String, result: Result<BacktestResult, AgentsError>| result.map(|result| BaselineRun { name, result });
@@ -77,7 +77,7 @@ pub fn run_all(train: &[TableSpan], span: &TableSpan, terms: &Terms<'_>) -> Resu
 /// Never trades.
 ///
 /// # Errors
-/// As [`run_targets`].
+/// As [`run_rule`].
 pub fn flat(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, AgentsError> {
     terms.run(span, |_| 0.0)
 }
@@ -85,7 +85,7 @@ pub fn flat(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, Agent
 /// Long from the first row of each run to its last.
 ///
 /// # Errors
-/// As [`run_targets`].
+/// As [`run_rule`].
 pub fn buy_and_hold(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, AgentsError> {
     terms.run(span, |_| 1.0)
 }
@@ -93,7 +93,7 @@ pub fn buy_and_hold(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResul
 /// Long while the mean of the last 12 closes is above that of the last 48, short while below, unchanged where they are equal.
 ///
 /// # Errors
-/// As [`run_targets`].
+/// As [`run_rule`].
 pub fn moving_averages(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, AgentsError> {
     let (fast, slow) = MOVING_AVERAGES;
     // whole ticks: sums are exact, and a tie is a tie
@@ -119,7 +119,7 @@ pub fn moving_averages(span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestRe
 /// The known optimum of a synthetic market, which filters the closes of the whole table (warm-up included) up to each row.
 ///
 /// # Errors
-/// As [`run_targets`].
+/// As [`run_rule`].
 pub fn optimum(policy: &OptimalPolicy, span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, AgentsError> {
     let states = Filter::states(policy.config(), span.table.close().iter().copied());
     terms.run(span, |seen| f32::from(policy.target(states[seen.row], seen.held as i8)))
@@ -128,7 +128,7 @@ pub fn optimum(policy: &OptimalPolicy, span: &TableSpan, terms: &Terms<'_>) -> R
 /// One who sees the hidden state of a synthetic market: a line above the optimum. `hidden` has one value per row of the table.
 ///
 /// # Errors
-/// As [`run_targets`]; [`AgentsError::Shape`] when `hidden` does not fit the table.
+/// As [`run_rule`]; [`AgentsError::Shape`] when `hidden` does not fit the table.
 pub fn oracle(policy: &OptimalPolicy, hidden: &[f64], span: &TableSpan, terms: &Terms<'_>) -> Result<BacktestResult, AgentsError> {
     if hidden.len() != span.table.len() {
         return Err(AgentsError::Shape { what: "hidden states of a table", found: hidden.len(), expected: span.table.len() });

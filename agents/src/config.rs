@@ -237,6 +237,11 @@ impl EnvConfig {
         (self.initial_cash * grandmodel_market::instrument::MICROS).floor() as i64
     }
 
+    /// Equity at or below which an account that started with so much is closed, in micro-units.
+    pub fn ruin_level(&self, start_equity_micros: i64) -> i64 {
+        (start_equity_micros as f64 * self.ruin_fraction) as i64
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::{
 };
 use grandmodel_market::{
     FeatureTable, Instrument,
-    venue::{Account, BarReport, BarTicks, Order, OrderId, OrderReason, StopSpec},
+    venue::{Account, BarTicks, Order, OrderId, OrderReason, StopSpec},
 };
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use std::sync::Arc;
 pub const ACCOUNT_WIDTH: usize = 6;
 
 /// Unrealised profit of this many ATR reads 0.5.
-const PROFIT_HALF_ATR: f64 = 4.0;
+pub(crate) const PROFIT_HALF_ATR: f64 = 4.0;
 /// A position held for this many bars reads 0.5.
-const HELD_HALF_BARS: f64 = 64.0;
+pub(crate) const HELD_HALF_BARS: f64 = 64.0;
 /// A stop this many ATR away, or none, reads 1.
-const STOP_FULL_ATR: f64 = 3.0;
+pub(crate) const STOP_FULL_ATR: f64 = 3.0;
 
 /// Rules of one account: sizing, stop distance and risk.
 #[derive(Clone, Debug)]
@@ -154,18 +154,30 @@ impl Desk {
     }
 
     /// Takes what a bar did: a stop-out sets the target flat, the highest equity and the halts move on.
-    pub fn after_bar(&self, state: &mut DeskState, row: &RowView, report: &BarReport) {
-        if report.stopped_out() {
+    pub fn after_bar(&self, state: &mut DeskState, row: &RowView, account: &Account, stopped_out: bool) {
+        self.after_close(state, row.ts_close, account.position_lots, account.equity_micros(row.close_ticks), stopped_out);
+    }
+
+    /// [`Desk::after_bar`] where the equity is known.
+    #[inline]
+    pub(crate) fn after_close(&self, state: &mut DeskState, ts_close: i64, position_lots: i64, equity_micros: i64, stopped_out: bool) {
+        if stopped_out {
             state.target = 0.0;
         }
-        let side = report.account.position_lots.signum();
+        let side = position_lots.signum();
         state.bars_held = match side {
             0 => 0,
             side if side == state.side => state.bars_held.saturating_add(1),
             _ => 1,
         };
         state.side = side;
-        self.risk.observe(&mut state.risk, row.ts_close, report.account.equity_micros(row.close_ticks));
+        self.risk.observe(&mut state.risk, ts_close, equity_micros);
+    }
+
+    /// Whether [`Desk::decide`] would leave everything as it is.
+    #[inline]
+    pub(crate) fn keeps(&self, state: &DeskState, row: usize, requested: f32) -> bool {
+        requested == state.target && !state.risk.is_halted() && !self.must_be_flat(row)
     }
 
     /// Writes the account vector of [`ACCOUNT_WIDTH`], read from the real account; each column lies in [-1, 1].
@@ -191,9 +203,25 @@ impl Desk {
         out[5] = distance.clamp(0.0, 1.0) as f32;
     }
 
+    /// Initial risk in account currency of a position of the whole equity: the stop distance, 1 ATR where stops are off.
+    pub fn risk_unit(&self, row: &RowView, equity_micros: i64) -> f64 {
+        let distance = self.risk.config().stop_atr.atr().unwrap_or(1.0);
+        distance * row.atr_ticks / row.close_ticks as f64 * equity_micros as f64
+    }
+
+    /// Whether every account has to be flat in the bar after a row: the kill switch, or the end of a session.
+    #[inline]
+    pub fn must_be_flat(&self, row: usize) -> bool {
+        self.risk.config().kill_switch || self.session_ends(row)
+    }
+
+    #[inline]
+    fn session_ends(&self, row: usize) -> bool {
+        self.session_ends.as_ref().is_some_and(|ends| ends[row])
+    }
+
     fn mark(&self, row: &RowView) -> Mark {
-        let session_ends = self.session_ends.as_ref().is_some_and(|ends| ends[row.row]);
-        Mark { ts: row.ts_close, ticks: row.close_ticks, session_ends }
+        Mark { ts: row.ts_close, ticks: row.close_ticks, session_ends: self.session_ends(row.row) }
     }
 
     fn send(

@@ -7,29 +7,41 @@
 
 use crate::{
     AgentsError,
-    config::{EnvConfig, RiskConfig},
+    block::{Block, LANES},
+    config::{EnvConfig, Reward, RiskConfig},
     desk::Desk,
     episode::StepResult,
+    hold::Hold,
     lane::{Ground, Lane, LaneState},
-    risk::{Refusal, Refusals},
+    priced::PricedRows,
+    reward::Step,
+    risk::{Refusal, Refusals, fraction_lost},
     schedule::{Episode, Schedule},
 };
 use grandmodel_market::{
     TableSpan,
-    venue::{CostConfig, CostModel},
+    venue::{CostConfig, CostModel, SimVenue},
 };
 
 pub use crate::desk::ACCOUNT_WIDTH;
 
+use std::ops::Range;
+
+/// The row of a lane is asked of the memory while so many lanes before it are stepped.
+const LANES_AHEAD: usize = 12;
+
 /// N lanes of simulated trading.
 pub struct VecMarketEnv {
     spans: Vec<TableSpan>,
-    desks: Vec<Desk>,
-    costs: Vec<CostModel>,
+    grounds: Vec<Ground>,
     env: EnvConfig,
     schedule: Schedule,
     seed: u64,
+    /// Lanes as of their last bar with the venue.
     lanes: Vec<Lane>,
+    /// What has changed of them since, bar by bar.
+    holds: Vec<Hold>,
+    block: Box<Block>,
     width: usize,
     observation: ObservationColumns,
     result: StepResult,
@@ -107,8 +119,7 @@ impl VecMarketEnv {
         }
         let schedule = Schedule::new(&spans, env, seed)?;
         let context_width = spans[0].table.context_width();
-        let mut desks = Vec::with_capacity(spans.len());
-        let mut models = Vec::with_capacity(spans.len());
+        let mut grounds = Vec::with_capacity(spans.len());
         for span in &spans {
             let found = span.table.context_width();
             if found != context_width {
@@ -119,19 +130,31 @@ impl VecMarketEnv {
             if let Some(row) = span.rows.clone().find(|row| span.table.is_ready(*row)) {
                 desk.check_lot(instrument, span.table.close_ticks()[row])?;
             }
-            desks.push(desk);
-            models.push(CostModel::new(costs, instrument)?);
+            let venue = SimVenue::new(env.initial_cash_micros(), CostModel::new(costs, instrument)?)?;
+            grounds.push(Ground { table: span.table.clone(), rows: PricedRows::of(span), desk, venue });
         }
         let width = ACCOUNT_WIDTH + context_width;
         let observation = ObservationColumns { table: vec![0; num_envs], row: vec![0; num_envs], account: vec![0.0; num_envs * width] };
         let result = StepResult::new(num_envs, width);
-        let lanes = Vec::with_capacity(num_envs);
-        let mut this = Self { spans, desks, costs: models, env: env.clone(), schedule, seed, lanes, width, observation, result };
+        let mut this = Self {
+            spans,
+            grounds,
+            env: env.clone(),
+            schedule,
+            seed,
+            lanes: Vec::with_capacity(num_envs),
+            holds: Vec::with_capacity(num_envs),
+            block: Box::default(),
+            width,
+            observation,
+            result,
+        };
         for index in 0..num_envs {
             let lane = this.begin(index, 0)?;
+            this.holds.push(Hold::of(&lane, &this.env));
             this.lanes.push(lane);
-            this.observe(index);
         }
+        this.take_all();
         Ok(this)
     }
 
@@ -144,13 +167,17 @@ impl VecMarketEnv {
         if targets.len() != self.lanes.len() {
             return Err(AgentsError::Shape { what: "number of targets", found: targets.len(), expected: self.lanes.len() });
         }
-        if let Some(lane) = targets.iter().position(|target| !(-1.0..=1.0).contains(target)) {
-            return Err(AgentsError::Target { lane, value: targets[lane] });
+        // One number over all lanes first: the search for the lane at fault would stop the processor from looking at many at once.
+        if !targets.iter().fold(true, |good, target| good & (target.abs() <= 1.0)) {
+            let at_fault = targets.iter().position(|target| !(-1.0..=1.0).contains(target));
+            return Err(at_fault.map_or_else(
+                || unreachable!("Invariant: one of them is outside"),
+                |lane| AgentsError::Target { lane, value: targets[lane] },
+            ));
         }
-        self.result.finished.clear();
-        for (index, target) in targets.iter().enumerate() {
-            self.step_lane(index, *target)?;
-            self.observe(index);
+        self.forget_ends();
+        for (number, targets) in targets.chunks(LANES).enumerate() {
+            self.step_block(number * LANES, targets)?;
         }
         Ok(&self.result)
     }
@@ -171,7 +198,7 @@ impl VecMarketEnv {
         let len = (num_steps + 1) * num_envs;
         let mut plan = RowPlan { num_steps, num_envs, table: Vec::with_capacity(len), row: Vec::with_capacity(len), terminal: Vec::new() };
         let mut cursors: Vec<(Episode, u64, u32)> =
-            self.lanes.iter().map(|lane| (lane.scheduled, lane.state.episode, lane.state.row)).collect();
+            self.lanes.iter().zip(&self.holds).map(|(lane, hold)| (lane.scheduled, lane.state.episode, hold.row)).collect();
         for t in 0..=num_steps {
             for (index, (scheduled, episode, row)) in cursors.iter_mut().enumerate() {
                 plan.table.push(scheduled.table);
@@ -193,7 +220,12 @@ impl VecMarketEnv {
 
     /// State for a checkpoint; call between steps.
     pub fn state(&self) -> EnvState {
-        EnvState { seed: self.seed, lanes: self.lanes.iter().map(|lane| lane.state).collect() }
+        let whole = |(lane, hold): (&Lane, &Hold)| {
+            let mut state = lane.state;
+            hold.put_into(&mut state);
+            state
+        };
+        EnvState { seed: self.seed, lanes: self.lanes.iter().zip(&self.holds).map(whole).collect() }
     }
 
     /// Goes on from a checkpoint of the same spans, settings and seed.
@@ -220,9 +252,9 @@ impl VecMarketEnv {
             }
         }
         for (index, (lane, scheduled)) in state.lanes.iter().zip(episodes).enumerate() {
-            self.lanes[index] = Lane::restore(self.ground(scheduled.table), scheduled, *lane)?;
-            self.observe(index);
+            self.lanes[index] = Lane { scheduled, state: *lane };
         }
+        self.take_all();
         Ok(())
     }
 
@@ -248,7 +280,7 @@ impl VecMarketEnv {
 
     /// Equity of each lane at its last close, in micro-units.
     pub fn equity_micros(&self) -> impl Iterator<Item = i64> {
-        self.lanes.iter().map(|lane| lane.state.equity_micros)
+        self.holds.iter().map(|hold| hold.equity_micros)
     }
 
     /// Refusals of the running episodes, summed over lanes, in the order of [`Refusal::NAMES`].
@@ -262,47 +294,132 @@ impl VecMarketEnv {
         sum
     }
 
-    fn step_lane(&mut self, index: usize, target: f32) -> Result<(), AgentsError> {
-        let ground = ground(&self.spans, &self.desks, &self.costs, &self.env, self.lanes[index].scheduled.table);
-        let lane = &mut self.lanes[index];
-        let step = lane.step(ground, target)?;
-        self.result.rewards[index] = step.reward as f32;
-        self.result.terminated[index] = step.terminated;
-        self.result.truncated[index] = step.scheduled_end && !step.terminated;
-        let terminal = &mut self.result.terminal_observation[index * self.width..(index + 1) * self.width];
-        if !(step.terminated || step.scheduled_end) {
-            terminal.fill(0.0);
-            return Ok(());
+    /// Takes back what the last step said of lanes that ended an episode.
+    fn forget_ends(&mut self) {
+        for ended in self.result.finished.drain(..) {
+            let lane = ended.lane as usize;
+            self.result.terminated[lane] = false;
+            self.result.truncated[lane] = false;
+            self.result.terminal_observation[lane * self.width..(lane + 1) * self.width].fill(0.0);
         }
-        lane.observe(ground, terminal);
-        self.result.finished.push(lane.stats(index, step.terminated));
-        let next = if step.scheduled_end { self.begin(index, self.lanes[index].state.episode + 1)? } else { lane.restart(ground)? };
-        self.lanes[index] = next;
+    }
+
+    /// Steps the lanes from `first` on, one a target.
+    fn step_block(&mut self, first: usize, targets: &[f32]) -> Result<(), AgentsError> {
+        assert!(targets.len() <= LANES, "Invariant: a block has at most {LANES} lanes, found {}", targets.len());
+        let by_lane = self.env.reward != Reward::LogReturn;
+        let num_finished = self.result.finished.len();
+        for (at, target) in targets.iter().enumerate() {
+            let index = first + at;
+            if let Some(soon) = self.holds.get(index + LANES_AHEAD) {
+                self.grounds[usize::from(soon.table)].rows.prefetch(soon.row + 1);
+            }
+            let (hold, lane) = (&mut self.holds[index], &mut self.lanes[index]);
+            let ground = &self.grounds[usize::from(hold.table)];
+            let (equity_t, equity_max_t) = (hold.equity_micros, hold.equity_micros_max);
+            let Some(row) = hold.pass(ground, &lane.state, *target) else {
+                self.trade(at, index, *target)?;
+                continue;
+            };
+            self.observation.row[index] = hold.row;
+            self.block.earn(at, equity_t, hold.equity_micros);
+            self.block.stand(at, hold, row);
+            if by_lane {
+                let now = ground.rows.row(hold.row - 1).view(hold.row - 1);
+                let step = Step {
+                    equity_t: equity_t as f64,
+                    equity_tp1: hold.equity_micros as f64,
+                    drawdown: [fraction_lost(equity_max_t, equity_t), fraction_lost(hold.equity_micros_max, hold.equity_micros)],
+                    risk_unit: ground.desk.risk_unit(&now, equity_t),
+                };
+                self.block.rewards[at] = self.env.reward.of(&mut lane.state.reward, &step);
+            }
+        }
+        if !by_lane {
+            self.block.log_returns();
+        }
+        self.pay(first, targets.len(), num_finished);
+        self.observe(first..first + targets.len());
         Ok(())
     }
 
-    fn begin(&self, index: usize, episode: u64) -> Result<Lane, AgentsError> {
+    /// Hands out the rewards of a block; episodes from number `num_finished` on ended in it.
+    fn pay(&mut self, first: usize, num_lanes: usize, num_finished: usize) {
+        let lanes = first..first + num_lanes;
+        let holds = &mut self.holds[lanes.clone()];
+        let rewards = &self.block.rewards[..num_lanes];
+        for ((reward, out), hold) in rewards.iter().zip(&mut self.result.rewards[lanes]).zip(&mut *holds) {
+            *out = *reward as f32;
+            hold.episodic_return += reward;
+        }
+        for ended in &mut self.result.finished[num_finished..] {
+            let at = ended.lane as usize - first;
+            ended.episodic_return += rewards[at];
+            holds[at].episodic_return = 0.0;
+        }
+    }
+
+    /// A step of one lane through the venue, place `at` of the block.
+    fn trade(&mut self, at: usize, index: usize, target: f32) -> Result<(), AgentsError> {
+        let (hold, lane) = (&mut self.holds[index], &mut self.lanes[index]);
+        let ground = &mut self.grounds[usize::from(hold.table)];
+        hold.put_into(&mut lane.state);
+        let step = lane.step(ground, target)?;
+        self.block.earn(at, hold.equity_micros, lane.state.equity_micros);
+        if self.env.reward != Reward::LogReturn {
+            self.block.rewards[at] = self.env.reward.of(&mut lane.state.reward, &step.step);
+        }
+        if step.terminated || step.scheduled_end {
+            self.result.terminated[index] = step.terminated;
+            self.result.truncated[index] = !step.terminated;
+            lane.observe(ground, &mut self.result.terminal_observation[index * self.width..(index + 1) * self.width]);
+            self.result.finished.push(lane.stats(index, step.terminated));
+            self.lanes[index] =
+                if step.scheduled_end { self.begin(index, self.lanes[index].state.episode + 1)? } else { lane.restart(ground)? };
+        }
+        self.take(at, index);
+        Ok(())
+    }
+
+    fn begin(&mut self, index: usize, episode: u64) -> Result<Lane, AgentsError> {
         let scheduled = self.schedule.draw(index, episode);
-        Lane::start(self.ground(scheduled.table), episode, scheduled)
+        Lane::start(&mut self.grounds[usize::from(scheduled.table)], episode, scheduled)
     }
 
-    fn observe(&mut self, index: usize) {
-        let lane = &self.lanes[index];
-        self.observation.table[index] = lane.scheduled.table;
-        self.observation.row[index] = lane.state.row;
-        let ground = ground(&self.spans, &self.desks, &self.costs, &self.env, lane.scheduled.table);
-        lane.observe(ground, &mut self.observation.account[index * self.width..(index + 1) * self.width]);
+    /// Goes on from the whole state of a lane, place `at` of the block.
+    fn take(&mut self, at: usize, index: usize) {
+        let hold = Hold::of(&self.lanes[index], &self.env);
+        self.observation.table[index] = hold.table;
+        self.observation.row[index] = hold.row;
+        if !hold.stop_ticks().is_nan() {
+            self.block.expect_stops();
+        }
+        self.block.stand(at, &hold, self.grounds[usize::from(hold.table)].rows.row(hold.row));
+        self.holds[index] = hold;
     }
 
-    fn ground(&self, table: u16) -> Ground<'_> {
-        ground(&self.spans, &self.desks, &self.costs, &self.env, table)
+    /// Goes on from the whole state of all lanes.
+    fn take_all(&mut self) {
+        for first in (0..self.lanes.len()).step_by(LANES) {
+            let lanes = first..self.lanes.len().min(first + LANES);
+            for index in lanes.clone() {
+                self.take(index - first, index);
+            }
+            self.observe(lanes);
+        }
     }
-}
 
-/// Borrows field by field, so that a lane can be changed meanwhile.
-fn ground<'a>(spans: &'a [TableSpan], desks: &'a [Desk], costs: &'a [CostModel], env: &'a EnvConfig, table: u16) -> Ground<'a> {
-    let index = usize::from(table);
-    Ground { table: &spans[index].table, desk: &desks[index], costs: &costs[index], env }
+    /// Writes the observations of the lanes that stand in the block.
+    fn observe(&mut self, lanes: Range<usize>) {
+        let width = self.width;
+        let out = &mut self.observation.account[lanes.start * width..lanes.end * width];
+        self.block.observe(self.env.max_leverage, width, out);
+        if width > ACCOUNT_WIDTH {
+            for (out, hold) in out.chunks_exact_mut(width).zip(&self.holds[lanes]) {
+                out[ACCOUNT_WIDTH..].copy_from_slice(self.grounds[usize::from(hold.table)].table.context(hold.row as usize));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

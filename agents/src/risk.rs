@@ -156,6 +156,17 @@ impl RiskState {
     pub fn drawdown(&self, equity_micros: i64) -> f64 {
         fraction_lost(self.equity_micros_max, equity_micros)
     }
+
+    /// Flat until the next day, or for good.
+    #[inline]
+    pub fn is_halted(&self) -> bool {
+        self.day_halted || self.halted
+    }
+
+    /// First instant of the next day.
+    pub fn day_end_ns(&self) -> i64 {
+        self.day.saturating_add(1).saturating_mul(DAY_NS)
+    }
 }
 
 impl Risk {
@@ -181,6 +192,7 @@ impl Risk {
     }
 
     /// Takes the equity at a close: day change, highest equity, halts.
+    #[inline]
     pub fn observe(&self, state: &mut RiskState, ts: i64, equity_micros: i64) {
         let day = ts.div_euclid(DAY_NS);
         if day != state.day {
@@ -189,9 +201,21 @@ impl Risk {
             state.day_halted = false;
         }
         state.equity_micros_max = state.equity_micros_max.max(equity_micros);
-        let reached = |limit: Option<f64>, lost: f64| limit.is_some_and(|max| lost >= max);
-        state.day_halted |= reached(self.config.max_loss_per_day, fraction_lost(state.day_equity_micros, equity_micros));
-        state.halted |= reached(self.config.max_drawdown, state.drawdown(equity_micros));
+        state.day_halted |= self.config.max_loss_per_day.is_some_and(|max| fraction_lost(state.day_equity_micros, equity_micros) >= max);
+        state.halted |= self.config.max_drawdown.is_some_and(|max| state.drawdown(equity_micros) >= max);
+    }
+
+    /// Whether losses are limited at all: otherwise no equity halts an account.
+    #[inline]
+    pub fn limits_losses(&self) -> bool {
+        self.config.max_loss_per_day.is_some() || self.config.max_drawdown.is_some()
+    }
+
+    /// Whether [`Risk::observe`] would halt an account at this equity on the day of its state, whose highest equity is given apart.
+    pub(crate) fn would_halt(&self, state: &RiskState, equity_micros_max: i64, equity_micros: i64) -> bool {
+        let mut after = RiskState { equity_micros_max, ..*state };
+        self.observe(&mut after, state.day.saturating_mul(DAY_NS), equity_micros);
+        after.is_halted()
     }
 
     /// The reason, if any, to hold no position now.
@@ -253,7 +277,8 @@ impl Risk {
     }
 }
 
-fn fraction_lost(from: i64, to: i64) -> f64 {
+/// Fall from one equity to another as a fraction of the first; 0 for a rise.
+pub(crate) fn fraction_lost(from: i64, to: i64) -> f64 {
     if from <= 0 { 0.0 } else { ((from as f64 - to as f64) / from as f64).max(0.0) }
 }
 

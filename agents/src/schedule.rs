@@ -2,7 +2,7 @@
 //! so nothing that happens inside it straddles a gap.
 
 use crate::{AgentsError, config::EnvConfig};
-use grandmodel_market::TableSpan;
+use grandmodel_market::{TableSpan, features::Readiness};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -104,10 +104,10 @@ pub fn ready_runs(spans: &[TableSpan]) -> Result<Vec<Run>, AgentsError> {
         if span.rows.end > len || len >= u32::MAX as usize {
             return Err(AgentsError::Row { row: span.rows.end, len, expected: "a span that ends inside its table" });
         }
-        let segment = span.table.segment();
+        let (segment, codes) = (span.table.segment(), span.table.readiness_codes());
         let mut open: Option<Range<u32>> = None;
         for row in span.rows.clone() {
-            if !span.table.is_ready(row) {
+            if codes[row] != Readiness::Ready as u8 {
                 runs.extend(open.take().map(|rows| Run { table: index as u16, rows }));
                 continue;
             }

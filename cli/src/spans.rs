@@ -62,11 +62,20 @@ impl MarketSpans {
     }
 
     fn of_file(config: &RunConfig, path: &Path) -> Result<Self> {
-        let (series, report) = import(path, &config.import)?;
-        let table = Arc::new(observed(config, build(config, series)?, None)?);
+        let (table, understood) = match &config.data.cache {
+            Some(cache) if !config.data.shuffle => {
+                FeatureTable::open_or_import(cache, path, &config.import, &config.features).context("feature table")?
+            }
+            _ => {
+                let (series, report) = import(path, &config.import)?;
+                let table = build(config, series)?;
+                let understood = format!("{report}\n{}", table.report());
+                (table, understood)
+            }
+        };
+        let table = Arc::new(observed(config, table, None)?);
         let split = table.split(config.split.train, config.split.validation)?;
         let convention = Convention::of(&table.instrument().session);
-        let understood = format!("{report}\n{}", table.report());
         Ok(Self {
             train: vec![split.train],
             validation: vec![split.validation],

@@ -19,11 +19,12 @@ mod cache;
 mod layout;
 mod recent;
 mod report;
+mod source;
 mod span;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use builder::TableBuilder;
+pub(crate) use builder::{BaseColumns, StructureColumns, TableBuilder};
 pub(crate) use cache::content_key;
 use layout::{Bytes, Column, Layout};
 pub use recent::RecentRows;
@@ -216,12 +217,17 @@ impl FeatureTable {
 
     /// Whether all four inputs of a row exist with full windows.
     pub fn is_ready(&self, row: usize) -> bool {
-        self.column::<u8>(Column::Readiness)[row] == Readiness::Ready as u8
+        self.readiness_codes()[row] == Readiness::Ready as u8
+    }
+
+    /// Code of the verdict on each base row, a [`Readiness`] as a number.
+    pub fn readiness_codes(&self) -> &[u8] {
+        self.column(Column::Readiness)
     }
 
     /// Verdict on a row.
     pub fn readiness(&self, row: usize) -> Readiness {
-        match Readiness::from_code(self.column::<u8>(Column::Readiness)[row]) {
+        match Readiness::from_code(self.readiness_codes()[row]) {
             Some(readiness) => readiness,
             None => panic!("Invariant: readiness codes are checked when a table is loaded"),
         }
@@ -323,7 +329,7 @@ impl FeatureTable {
 
     /// Counts the verdicts on some rows.
     pub fn reasons(&self, rows: Range<usize>) -> Reasons {
-        Reasons::count(&self.column::<u8>(Column::Readiness)[rows])
+        Reasons::count(&self.readiness_codes()[rows])
     }
 }
 

@@ -278,3 +278,104 @@ fn bad_input_is_refused() {
     let poor = EnvConfig { max_leverage: 0.5, sizing: Sizing::Equity(0.5), ..EnvConfig::with_cash(1.0) };
     assert!(matches!(make(&poor, Some(&costs()), 1), Some(AgentsError::LotTooLarge { .. })));
 }
+
+/// Every bar of every lane through the venue and the desk, one lane at a time: what the environment must equal to the bit.
+struct Oracle {
+    grounds: Vec<Ground>,
+    schedule: Schedule,
+    lanes: Vec<Lane>,
+    reward: Reward,
+}
+
+impl Oracle {
+    fn new(env: &VecMarketEnv, risk: &RiskConfig, seed: u64) -> Self {
+        let ground = |span: &TableSpan| Ground {
+            table: span.table.clone(),
+            rows: PricedRows::of(span),
+            desk: Desk::new(env.config(), risk, &span.table).expect("desk"),
+            venue: SimVenue::new(1, CostModel::new(Some(&costs()), span.table.instrument()).expect("costs")).expect("venue"),
+        };
+        let schedule = Schedule::new(env.spans(), env.config(), seed).expect("schedule");
+        let mut this = Self { grounds: env.spans().iter().map(ground).collect(), schedule, lanes: Vec::new(), reward: env.config().reward };
+        this.lanes = (0..env.num_envs()).map(|index| this.begin(index, 0)).collect();
+        this
+    }
+
+    fn begin(&mut self, index: usize, episode: u64) -> Lane {
+        let scheduled = self.schedule.draw(index, episode);
+        Lane::start(&mut self.grounds[usize::from(scheduled.table)], episode, scheduled).expect("lane")
+    }
+
+    fn vector(&self, index: usize) -> Vec<f32> {
+        let mut out = vec![0.0; ACCOUNT_WIDTH];
+        let lane = &self.lanes[index];
+        lane.observe(&self.grounds[usize::from(lane.scheduled.table)], &mut out);
+        out
+    }
+
+    /// Reward, flags and terminal observation of one lane's step.
+    fn step(&mut self, index: usize, target: f32) -> (f32, bool, bool, Vec<f32>) {
+        let ground = &mut self.grounds[usize::from(self.lanes[index].scheduled.table)];
+        let step = self.lanes[index].step(ground, target).expect("step");
+        let state = &mut self.lanes[index].state;
+        let reward = self.reward.of(&mut state.reward, &step.step);
+        state.episodic_return += reward;
+        let mut terminal = vec![0.0; ACCOUNT_WIDTH];
+        if step.terminated || step.scheduled_end {
+            terminal = self.vector(index);
+            let lane = self.lanes[index];
+            self.lanes[index] = if step.scheduled_end {
+                self.begin(index, lane.state.episode + 1)
+            } else {
+                lane.restart(&mut self.grounds[usize::from(lane.scheduled.table)]).expect("lane")
+            };
+        }
+        (reward as f32, step.terminated, step.scheduled_end && !step.terminated, terminal)
+    }
+}
+
+#[test]
+fn a_lane_that_holds_does_what_the_venue_would() {
+    let limits =
+        RiskConfig { stop_atr: StopDistance::Atr(1.5), max_loss_per_day: Some(0.01), max_drawdown: Some(0.05), ..RiskConfig::default() };
+    let stops = RiskConfig { stop_atr: StopDistance::Atr(0.5), ..RiskConfig::default() };
+    let wild = EnvConfig { sizing: Sizing::Equity(40.0), max_leverage: 50.0, ..config() };
+    let sharpe = EnvConfig { reward: Reward::DifferentialSharpe { eta: 0.01 }, ..config() };
+    let multiple = EnvConfig { reward: Reward::RMultiple { drawdown_penalty: 0.5 }, levels: 2, ..config() };
+    let cases =
+        [(config(), RiskConfig::default()), (config(), limits), (wild, stops.clone()), (sharpe, stops), (multiple, RiskConfig::default())];
+    for (number, (config, risk)) in cases.into_iter().enumerate() {
+        let spans = vec![testing::span(1, 1500, Some(1000)), testing::span(2, 1200, None)];
+        // More lanes than a block, and not a multiple of one.
+        let num_envs = LANES + 13;
+        let mut env = VecMarketEnv::new(spans, &config, &risk, Some(&costs()), num_envs, 4).expect("env");
+        let mut oracle = Oracle::new(&env, &risk, 4);
+        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+        let mut targets = vec![0.0_f32; num_envs];
+        let (mut num_held, mut num_stopped) = (0, 0);
+        for step in 0..400 {
+            for target in &mut targets {
+                if rng.next_u32().is_multiple_of(8) {
+                    *target = (rng.next_u32() % 3) as f32 - 1.0;
+                }
+            }
+            let before: Vec<f32> = env.holds.iter().map(|hold| hold.target).collect();
+            let result = env.step(&targets).expect("step").clone();
+            for lane in 0..num_envs {
+                let (reward, terminated, truncated, terminal) = oracle.step(lane, targets[lane]);
+                let at = lane * ACCOUNT_WIDTH..(lane + 1) * ACCOUNT_WIDTH;
+                assert_eq!(result.rewards[lane].to_bits(), reward.to_bits(), "case {number}, step {step}, lane {lane}");
+                assert_eq!((result.terminated[lane], result.truncated[lane]), (terminated, truncated));
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&result.terminal_observation[at.clone()]), bits(&terminal));
+                assert_eq!(bits(&env.observation().account[at]), bits(&oracle.vector(lane)), "case {number}, step {step}, lane {lane}");
+                num_held += usize::from(before[lane] == targets[lane]);
+                num_stopped += usize::from(env.holds[lane].target == 0.0 && targets[lane] != 0.0);
+            }
+            let states: Vec<LaneState> = oracle.lanes.iter().map(|lane| lane.state).collect();
+            assert_eq!(env.state().lanes, states, "case {number}, step {step}");
+        }
+        assert!(num_held > 10_000, "{num_held}");
+        assert!(number == 0 || number == 4 || num_stopped > 100, "{num_stopped}");
+    }
+}

@@ -1,5 +1,5 @@
-//! The stream over a whole series. The MMD, the one costly feature and a pure function of its window, is computed for all rows at once on all
-//! cores; everything is bit-equal to pushing bar after bar.
+//! The stream over a whole series, its parts side by side on all cores: the base frame, the structure frame, and the MMD, the one costly
+//! feature and a pure function of its window, for many rows at once. Everything is bit-equal to pushing bar after bar.
 
 use rayon::prelude::*;
 
@@ -7,13 +7,14 @@ use super::{
     FeatureConfig,
     mmd::{MmdStride, MmdWorkspace, mmd_squared, point},
     ready::ReadyCounter,
-    stream::{FeatureStream, stability},
+    stream::{Segments, StructureStream, stability, tactical_row},
+    tactical::Tactical,
 };
 use crate::{
     Bar, FeatureTable, MarketError,
     import::BarSeries,
-    resample::resample,
-    table::{Meta, NO_STRUCTURE_ROW, TableBuilder, content_key},
+    resample::{Resampler, resample},
+    table::{BaseColumns, Meta, NO_STRUCTURE_ROW, StructureColumns, TableBuilder, content_key},
 };
 
 /// Structure rows that one thread takes at a time.
@@ -39,21 +40,51 @@ fn build_base(series: &BarSeries, config: &FeatureConfig, key: [u8; 32]) -> Resu
     };
     let mut builder = TableBuilder::new(meta.clone());
     builder.reserve(series.bars.len(), series.bars.len() / (meta.structure_ns / base_ns).max(1) as usize + 1);
-    let mut stream = FeatureStream::without_mmd(meta.clone())?;
-    let mut structure_bars = Vec::new();
-    for bar in &series.bars {
-        let rows = stream.push(bar)?;
-        for row in rows.structure.iter().flatten() {
-            builder.push_structure(row);
-            structure_bars.push(row.bar);
-        }
-        builder.push_base(&rows.base);
-    }
-    for (regime, squared) in builder.regime.iter_mut().zip(mmd_of_all(&structure_bars, config, meta.structure_ns)) {
+    let mut segments = Segments::new(&meta);
+    let segments = series.bars.iter().map(|bar| segments.push(bar)).collect::<Result<Vec<u32>, _>>()?;
+    let mut frame = StructureStream::new(&meta, None)?;
+    let structure_bars = closed_bars(&series.bars, meta.structure_ns)?;
+    let TableBuilder { base, structure, .. } = &mut builder;
+    let (squared, ()) = rayon::join(
+        || mmd_of_all(&structure_bars, config, meta.structure_ns),
+        || {
+            rayon::join(
+                || push_structure(&mut frame, &series.bars, &segments, structure),
+                || push_base(&meta, &series.bars, &segments, base),
+            );
+        },
+    );
+    for (regime, squared) in builder.structure.regime.iter_mut().zip(squared) {
         regime[7] = stability(squared);
     }
     judge(&mut builder, config);
     builder.finish(key)
+}
+
+/// The structure bars alone.
+fn closed_bars(bars: &[Bar], structure_ns: i64) -> Result<Vec<Bar>, MarketError> {
+    let mut resampler = Resampler::new(structure_ns)?;
+    Ok(bars.iter().flat_map(|bar| resampler.push(bar)).collect())
+}
+
+fn push_base(meta: &Meta, bars: &[Bar], segments: &[u32], columns: &mut BaseColumns) {
+    let mut tactical = Tactical::new(&meta.instrument, meta.has_volume, &meta.config);
+    let mut segment_before = 0;
+    for (bar, segment) in bars.iter().zip(segments) {
+        let (atr, row) = tactical_row(&mut tactical, bar, *segment != segment_before);
+        columns.push(&meta.instrument, bar, atr, *segment, row);
+        segment_before = *segment;
+    }
+}
+
+fn push_structure(frame: &mut StructureStream, bars: &[Bar], segments: &[u32], columns: &mut StructureColumns) {
+    let mut segment_before = 0;
+    for (bar, segment) in bars.iter().zip(segments) {
+        let closed = frame.push(bar, segment_before, *segment);
+        closed.rows.iter().flatten().for_each(|row| columns.push_structure(row));
+        columns.push_base(closed.structure_row, closed.lvn);
+        segment_before = *segment;
+    }
 }
 
 /// The held MMD at every structure bar.
@@ -84,19 +115,17 @@ fn mmd_of_all(bars: &[Bar], config: &FeatureConfig, structure_ns: i64) -> Vec<Op
         .collect()
 }
 
-/// Repeats the stream's verdicts now that the regime is whole.
+/// Gives each base row the stream's verdict, now that the regime is whole.
 fn judge(builder: &mut TableBuilder, config: &FeatureConfig) {
-    let mut ready = ReadyCounter::new(config.mmd_test + config.mmd_reference + 1);
+    let mut ready = ReadyCounter::new(config.mmd_bars());
+    let TableBuilder { base, structure, readiness, .. } = builder;
     let mut seen = 0;
-    for row in 0..builder.len() {
-        let (tactical, lvn, structure_row) = builder.base_features(row);
-        let (tactical, lvn) = (*tactical, *lvn);
-        let closed = if structure_row == NO_STRUCTURE_ROW { 0 } else { structure_row as usize + 1 };
+    for ((tactical, lvn), structure_row) in base.tactical.iter().zip(&structure.lvn).zip(&structure.structure_row) {
+        let closed = if *structure_row == NO_STRUCTURE_ROW { 0 } else { *structure_row as usize + 1 };
         while seen < closed {
-            ready.structure(&builder.structure[seen], &builder.regime[seen]);
+            ready.structure(&structure.structure[seen], &structure.regime[seen]);
             seen += 1;
         }
-        let readiness = ready.base(&tactical, &lvn);
-        builder.set_readiness(row, readiness);
+        readiness.push(ready.base(tactical, lvn) as u8);
     }
 }

@@ -80,6 +80,11 @@ impl FeatureConfig {
         self.max_gap.map_or((3 * DAY_NS).max(DEFAULT_MULTIPLE * base_ns), Interval::ns)
     }
 
+    /// Structure bars that the MMD needs: its windows, and one before them.
+    pub(crate) fn mmd_bars(&self) -> usize {
+        self.mmd_test + self.mmd_reference + 1
+    }
+
     /// Refuses settings that make no features, for bars of `interval_ns`.
     ///
     /// # Errors

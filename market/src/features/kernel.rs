@@ -1,7 +1,7 @@
 //! The inner loops of the MMD: distances of pairs, the sum of a Gaussian kernel over them, their median. Same bits whatever the vector width.
 
 /// Independent accumulators; one vector register of the widest unit.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 /// `1.5 x 2^52`: adding it rounds to a whole number, which then sits in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 /// Coefficients of `2^f = sum (f ln 2)^k / k!`; with |f| <= 1/2 the rest is below 3e-13.
@@ -93,6 +93,20 @@ macro_rules! widest {
     };
 }
 
+pub(super) use widest;
+
+#[inline(always)]
+fn exponentials_lanes(values: &[f64], scale: f64, out: &mut [f64]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = exp_negative(value * scale);
+    }
+}
+
+widest! {
+    /// `exp(scale x d)` of each squared distance, `scale <= 0`.
+    exponentials, exponentials_avx512, exponentials_avx2, exponentials_lanes, (values: &[f64], scale: f64, out: &mut [f64]) -> ()
+}
+
 widest! {
     /// Sum of `exp(scale x d)` over squared distances, `scale <= 0`.
     kernel_sum, kernel_sum_avx512, kernel_sum_avx2, kernel_sum_lanes, (distances: &[f64], scale: f64) -> f64
@@ -178,20 +192,38 @@ widest! {
 const FEW: usize = 128;
 /// Times that all values are counted before giving up on ties.
 const MAX_ROUNDS: usize = 6;
+/// How far from the guess the median is looked for first: a window that has moved by one bar nearly always has it there, among one pair in
+/// a hundred.
+const BAND: [f64; 2] = [0.98, 1.02];
 
-/// Square of the median of the distances whose squares are given (mean of the middle two distances for an even count); 0 for none.
+/// Buffers of the median, kept between calls; none changes the result.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MedianWorkspace {
+    rounded: [Vec<f32>; 2],
+    squares: Vec<f64>,
+    candidates: Vec<f64>,
+}
+
+/// Square of the median distance of all pairs of points (mean of the middle two distances for an even count); 0 for none.
 ///
 /// `guess`, a value that may be near, only decides how fast the exact answer is found.
-pub(super) fn median_distance_squared(squares: &[f64], guess: Option<f64>, candidates: &mut Vec<f64>) -> f64 {
-    if squares.is_empty() {
+pub(super) fn median_distance_squared(x: &[f64], y: &[f64], guess: Option<f64>, workspace: &mut MedianWorkspace) -> f64 {
+    let MedianWorkspace { rounded, squares, candidates } = workspace;
+    let pairs = x.len() * x.len().saturating_sub(1) / 2;
+    if pairs == 0 {
         return 0.0;
     }
-    let (lower, upper) = ((squares.len() - 1) / 2, squares.len() / 2);
-    let mut bracket = Bracket { low: 0.0, high: f64::INFINITY, below: 0, inside: squares.len() };
-    let mut thresholds = match guess {
-        Some(guess) => [0.97, 0.995, 1.005, 1.03].map(|factor| factor * guess),
-        None => sampled(squares, candidates),
-    };
+    let (lower, upper) = ((pairs - 1) / 2, pairs / 2);
+    if let Some(guess) = guess {
+        let below = band([x, y], rounded, BAND.map(|factor| factor * guess), candidates);
+        if below <= lower && upper < below + candidates.len() {
+            return median_of(candidates, lower - below, upper - below);
+        }
+    }
+    squares.resize(pairs, 0.0);
+    pair_distances(x, y, squares);
+    let mut bracket = Bracket { low: 0.0, high: f64::INFINITY, below: 0, inside: pairs };
+    let mut thresholds = sampled(squares, candidates);
     for _ in 0..MAX_ROUNDS {
         bracket.narrow(squares, thresholds, lower, upper);
         if bracket.inside <= FEW {
@@ -199,13 +231,112 @@ pub(super) fn median_distance_squared(squares: &[f64], guess: Option<f64>, candi
         }
         thresholds = bracket.thresholds(lower);
     }
-    candidates.resize(squares.len() + 1, 0.0);
+    candidates.resize(pairs + 1, 0.0);
     let len = gather(squares, bracket.low, bracket.high, candidates);
-    let (_, lower_value, above) = candidates[..len].select_nth_unstable_by(lower - bracket.below, f64::total_cmp);
+    median_of(&mut candidates[..len], lower - bracket.below, upper - bracket.below)
+}
+
+fn median_of(squares: &mut [f64], lower: usize, upper: usize) -> f64 {
+    let (_, lower_value, above) = squares.select_nth_unstable_by(lower, f64::total_cmp);
     let lower_value = *lower_value;
     let upper_value = if upper == lower { lower_value } else { above.iter().copied().fold(f64::INFINITY, f64::min) };
     let median = (lower_value.sqrt() + upper_value.sqrt()) / 2.0;
     median * median
+}
+
+/// Collects the squared distances of pairs in `low .. high`, exactly, and counts those below.
+///
+/// A pass in single precision, twice as fast, sorts out the pairs that are surely below or surely not in the band. With `|x|, |y| <= X` and
+/// `e = 2^-24`: a rounded coordinate is off by `e X`, a difference by `4 e X`, its square (at most `4 X^2`) by `20 e X^2`, the sum of two by
+/// less than `50 e X^2`.
+fn band(points: [&[f64]; 2], rounded: &mut [Vec<f32>; 2], [low, high]: [f64; 2], out: &mut Vec<f64>) -> usize {
+    let mut reach = 0.0_f64;
+    for (rounded, exact) in rounded.iter_mut().zip(points) {
+        rounded.clear();
+        rounded.extend(exact.iter().map(|value| *value as f32));
+        // Pairs with what is not there are below nothing.
+        rounded.resize(exact.len() + BAND_LANES, f32::NAN);
+        reach = exact.iter().fold(reach, |reach, value| reach.max(value.abs()));
+    }
+    let error = 64.0 * f64::from(f32::EPSILON) * reach * reach;
+    let wide = [(low - error) as f32, (high + error) as f32];
+    out.clear();
+    let rounded = [rounded[0].as_slice(), rounded[1].as_slice()];
+    let mut below = 0;
+    let inside = |i: usize, j: usize| {
+        let [x, y] = points;
+        let exact = (x[j] - x[i]) * (x[j] - x[i]) + (y[j] - y[i]) * (y[j] - y[i]);
+        below += usize::from(exact < low);
+        if exact >= low && exact < high {
+            out.push(exact);
+        }
+    };
+    let surely_below = pairs_near(rounded, points[0].len(), wide, inside);
+    surely_below + below
+}
+
+/// Pairs that are looked at together.
+const BAND_LANES: usize = 8;
+
+/// Counts the pairs below a band and names those inside. Which of them it rounds to which side of an edge is the machine's own affair.
+fn pairs_near(rounded: [&[f32]; 2], len: usize, band: [f32; 2], inside: impl FnMut(usize, usize)) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+        // SAFETY: the features it was compiled for were found just above.
+        return unsafe { pairs_near_avx2(rounded, len, band, inside) };
+    }
+    pairs_near_lanes(rounded, len, band, inside)
+}
+
+/// The points of pairs `(i, i + lag)` in one coordinate, as many at a time as there are lanes.
+#[inline(always)]
+fn lagged(values: &[f32], len: usize, lag: usize) -> impl Iterator<Item = (&[f32; BAND_LANES], &[f32; BAND_LANES])> {
+    let padded = (len - lag).next_multiple_of(BAND_LANES);
+    values[..padded].as_chunks().0.iter().zip(values[lag..lag + padded].as_chunks().0)
+}
+
+fn pairs_near_lanes([x, y]: [&[f32]; 2], len: usize, [low, high]: [f32; 2], mut inside: impl FnMut(usize, usize)) -> usize {
+    let mut below = 0;
+    for lag in 1..len {
+        for (chunk, ((x0, x1), (y0, y1))) in lagged(x, len, lag).zip(lagged(y, len, lag)).enumerate() {
+            for lane in 0..BAND_LANES {
+                let (i, square) = (chunk * BAND_LANES + lane, (x1[lane] - x0[lane]).powi(2) + (y1[lane] - y0[lane]).powi(2));
+                below += usize::from(square < low);
+                if square >= low && square < high {
+                    inside(i, i + lag);
+                }
+            }
+        }
+    }
+    below
+}
+
+/// [`pairs_near_lanes`] in so many words: the compiler finds no mask to count and to branch on.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,popcnt")]
+fn pairs_near_avx2([x, y]: [&[f32]; 2], len: usize, [low, high]: [f32; 2], mut inside: impl FnMut(usize, usize)) -> usize {
+    use std::arch::x86_64::{
+        __m256, _CMP_LT_OQ, _mm256_add_ps, _mm256_cmp_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_sub_ps,
+    };
+    let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
+    let mut below = 0_u32;
+    for lag in 1..len {
+        for (chunk, ((x0, x1), (y0, y1))) in lagged(x, len, lag).zip(lagged(y, len, lag)).enumerate() {
+            let (x0, x1, y0, y1): (__m256, __m256, __m256, __m256) =
+                (bytemuck::cast(*x0), bytemuck::cast(*x1), bytemuck::cast(*y0), bytemuck::cast(*y1));
+            let (x, y) = (_mm256_sub_ps(x1, x0), _mm256_sub_ps(y1, y0));
+            let square = _mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y));
+            let under = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(square, low));
+            let mut hits = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(square, high)) & !under;
+            below += under.count_ones();
+            while hits != 0 {
+                let i = chunk * BAND_LANES + hits.trailing_zeros() as usize;
+                inside(i, i + lag);
+                hits &= hits - 1;
+            }
+        }
+    }
+    below as usize
 }
 
 /// Values `low .. high`, which hold the wanted ranks, with how many values lie below and inside.
@@ -277,13 +408,21 @@ mod tests {
         }
 
         #[test]
-        fn median_does_not_depend_on_the_guess(values in prop::collection::vec(0_u32..40, 1..400), guess in prop::option::of(0.0_f64..50.0)) {
-            let squares: Vec<f64> = values.iter().map(|value| f64::from(*value) * 0.37).collect();
-            let mut sorted = squares.clone();
+        fn median_does_not_depend_on_the_guess(
+            points in prop::collection::vec((-9_i32..9, -9_i32..9), 1..60), ties: bool, spread in 0.01..20.0_f64, off in 0.9..1.1_f64, guess in prop::option::of(0.0_f64..50.0),
+        ) {
+            let place = |(index, value): (usize, i32)| spread * (f64::from(value) + if ties { 0.0 } else { (index as f64).sin() });
+            let x: Vec<f64> = points.iter().map(|point| point.0).enumerate().map(place).collect();
+            let y: Vec<f64> = points.iter().map(|point| point.1).enumerate().map(place).collect();
+            let mut sorted = vec![0.0; x.len() * (x.len() - 1) / 2];
+            pair_distances_lanes(&x, &y, &mut sorted);
             sorted.sort_by(f64::total_cmp);
             let n = sorted.len();
-            let slow = (sorted[(n - 1) / 2].sqrt() + sorted[n / 2].sqrt()) / 2.0;
-            prop_assert_eq!(median_distance_squared(&squares, guess, &mut Vec::new()).to_bits(), (slow * slow).to_bits());
+            let slow = if n == 0 { 0.0 } else { (sorted[(n - 1) / 2].sqrt() + sorted[n / 2].sqrt()) / 2.0 };
+            let mut workspace = MedianWorkspace::default();
+            for guess in [guess, Some(off * slow * slow)] {
+                prop_assert_eq!(median_distance_squared(&x, &y, guess, &mut workspace).to_bits(), (slow * slow).to_bits());
+            }
         }
     }
 }

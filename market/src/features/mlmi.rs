@@ -1,9 +1,10 @@
 //! MLMI, the machine-learning momentum index: Heikin-Ashi closes in, a vote of similar past moving-average crossings out.
 
-use super::ta::{Rsi, Wma};
+use super::{
+    neighbours::Neighbours,
+    ta::{Rsi, Wma},
+};
 
-/// Newest labelled crossings that are remembered.
-pub const MLMI_MEMORY: usize = 10_000;
 /// Labelled crossings below which there is no vote.
 pub const MLMI_MIN_POINTS: usize = 8;
 /// Most neighbours in a vote.
@@ -16,14 +17,6 @@ pub struct MlmiValue {
     pub value: f64,
     /// -1, 0 or +1.
     pub signal: f64,
-}
-
-/// A crossing: where it lay, and whether price rose (+1) or fell (-1) until the next one.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    p1: f64,
-    p2: f64,
-    label: f64,
 }
 
 /// The streaming index.
@@ -40,11 +33,8 @@ pub struct Mlmi {
     p2: Wma,
     difference_tm1: Option<f64>,
     open: Option<(f64, f64, f64)>,
-    /// A ring once full; `next` is where the next point goes.
-    points: Vec<Point>,
-    next: usize,
-    /// Squared distance and age (0 = newest) of every point: kept to save the allocation.
-    ranked: Vec<(f64, u32)>,
+    /// Labelled crossings: where each lay, and whether price rose (+1) or fell (-1) until the next one.
+    points: Neighbours,
 }
 
 impl Default for Mlmi {
@@ -58,9 +48,7 @@ impl Default for Mlmi {
             p2: Wma::new(20),
             difference_tm1: None,
             open: None,
-            points: Vec::new(),
-            next: 0,
-            ranked: Vec::new(),
+            points: Neighbours::default(),
         }
     }
 }
@@ -93,16 +81,16 @@ impl Mlmi {
                 } else {
                     0.0
                 };
-                self.store(Point { p1, p2, label });
+                self.points.store(p1, p2, label);
             }
             self.open = Some((p1, p2, close));
         }
-        let stored = self.points.len();
+        let stored = self.points.num_stored();
         if stored < MLMI_MIN_POINTS {
             return None;
         }
         let neighbours = (stored / 4).clamp(MLMI_MIN_POINTS, MAX_NEIGHBOURS);
-        let value = self.vote(p1, p2, neighbours);
+        let value = self.points.sum_of_nearest(p1, p2, neighbours) / neighbours as f64;
         let threshold = 1.0 / (neighbours as f64).sqrt();
         let signal = if (value > 0.0 && bullish) || value > threshold {
             1.0
@@ -112,32 +100,5 @@ impl Mlmi {
             0.0
         };
         Some(MlmiValue { value, signal })
-    }
-
-    fn store(&mut self, point: Point) {
-        if self.points.len() < MLMI_MEMORY {
-            self.points.push(point);
-        } else {
-            self.points[self.next] = point;
-        }
-        self.next = (self.next + 1) % MLMI_MEMORY;
-    }
-
-    /// Labels are whole numbers, so the order of their sum does not matter.
-    fn vote(&mut self, p1: f64, p2: f64, neighbours: usize) -> f64 {
-        let stored = self.points.len();
-        let newest = (self.next + MLMI_MEMORY - 1) % MLMI_MEMORY;
-        self.ranked.clear();
-        self.ranked.extend(self.points.iter().enumerate().map(|(index, point)| {
-            let (x, y) = (p1 - point.p1, p2 - point.p2);
-            let age = (newest + MLMI_MEMORY - index) % MLMI_MEMORY;
-            (x * x + y * y, age as u32)
-        }));
-        if neighbours < stored {
-            self.ranked.select_nth_unstable_by(neighbours - 1, |left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
-        }
-        let labels =
-            self.ranked[..neighbours].iter().map(|(_, age)| self.points[(newest + MLMI_MEMORY - *age as usize) % MLMI_MEMORY].label);
-        labels.sum::<f64>() / neighbours as f64
     }
 }

@@ -4,7 +4,8 @@
 //! bits as a stream.
 
 use super::{
-    kernel::{cross_distances, kernel_sum, median_distance_squared, pair_distances},
+    expansion::PointSet,
+    kernel::{MedianWorkspace, median_distance_squared},
     regime::true_range,
     window::{Window, sum},
 };
@@ -80,9 +81,11 @@ impl Mmd {
 pub struct MmdWorkspace {
     x: Vec<f64>,
     y: Vec<f64>,
-    distances: Vec<f64>,
-    candidates: Vec<f64>,
+    median: MedianWorkspace,
     guess: Option<f64>,
+    reference: PointSet,
+    test: PointSet,
+    distances: Vec<f64>,
 }
 
 /// Unbiased squared MMD between the first `reference` points and the rest, oldest first.
@@ -97,30 +100,22 @@ pub struct MmdWorkspace {
 /// # Source
 /// Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3.
 pub fn mmd_squared(x: &[f64], y: &[f64], reference: usize, workspace: &mut MmdWorkspace) -> Option<f64> {
-    let MmdWorkspace { x: xs, y: ys, distances, candidates, guess } = workspace;
+    let MmdWorkspace { x: xs, y: ys, median, guess, reference: known, test: new, distances } = workspace;
     standardise(x, reference, xs);
     standardise(y, reference, ys);
     let test = x.len() - reference;
-    let (x_reference, x_test) = xs.split_at(reference);
-    let (y_reference, y_test) = ys.split_at(reference);
-    let pairs = |n: usize| n * (n - 1) / 2;
-    distances.resize(pairs(reference).max(pairs(test)).max(reference * test), 0.0);
-    let known = &mut distances[..pairs(reference)];
-    pair_distances(x_reference, y_reference, known);
-    let sigma_squared = median_distance_squared(known, *guess, candidates);
+    let sigma_squared = median_distance_squared(&xs[..reference], &ys[..reference], *guess, median);
     *guess = Some(sigma_squared);
     if sigma_squared <= 0.0 {
         return None;
     }
-    let scale = -0.5 / sigma_squared;
-    let within_reference = kernel_sum(known, scale);
-    let new = &mut distances[..pairs(test)];
-    pair_distances(x_test, y_test, new);
-    let within_test = kernel_sum(new, scale);
-    let mixed = &mut distances[..reference * test];
-    cross_distances([x_test, y_test], [x_reference, y_reference], mixed);
-    let between = kernel_sum(mixed, scale);
-    Some(within_reference / pairs(reference) as f64 + within_test / pairs(test) as f64 - 2.0 * between / (reference * test) as f64)
+    let width = 1.0 / sigma_squared.sqrt();
+    let mut points = xs.iter().zip(ys.iter()).map(|(x, y)| (x * width, y * width));
+    known.set(points.by_ref().take(reference));
+    new.set(points);
+    let pairs = |n: usize| (n * (n - 1) / 2) as f64;
+    let within = known.within(distances) / pairs(reference) + new.within(distances) / pairs(test);
+    Some(within - 2.0 * new.between(known, distances) / (reference * test) as f64)
 }
 
 fn standardise(values: &[f64], reference: usize, out: &mut Vec<f64>) {

@@ -17,6 +17,7 @@ pub const LVN_FEATURES: usize = 5;
 
 mod batch;
 mod config;
+mod expansion;
 pub mod fvg;
 pub mod heikin_ashi;
 mod interval;
@@ -24,6 +25,7 @@ mod kernel;
 pub mod lvn;
 pub mod mlmi;
 pub mod mmd;
+pub mod neighbours;
 pub mod nwrqk;
 pub mod profile;
 mod ready;
@@ -45,6 +47,6 @@ pub use row::{BaseRow, StructureRow};
 pub use stream::{FeatureStream, StreamRows};
 
 /// Version of the formulas and of their warm-up rules: part of every table's key, raised with any change that moves a bit.
-pub const FEATURE_VERSION: u32 = 1;
+pub const FEATURE_VERSION: u32 = 2;
 /// Longest life of a fair value gap, in base bars; bounds the list of open gaps.
 pub const MAX_FVG_EXPIRY: u32 = 64;

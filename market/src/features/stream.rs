@@ -17,18 +17,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FeatureStream {
     meta: Meta,
-    resampler: Resampler,
+    segments: Segments,
     tactical: Tactical,
-    structure: Structure,
-    regime: Regime,
-    /// `None` in a batch, which computes the MMD of all rows afterwards, on all cores.
-    mmd: Option<Mmd>,
+    structure: StructureStream,
     ready: ReadyCounter,
-    last: Option<(i64, i64)>,
-    segment: u32,
-    structure_segment: u32,
-    structure_atr: Option<f64>,
-    structure_len: u32,
 }
 
 /// Rows that one base bar made: the structure bars it closed, then its own.
@@ -61,24 +53,12 @@ impl FeatureStream {
         let config = &meta.config;
         let mmd = Mmd::new(config.mmd_test, config.mmd_reference, config.mmd_stride, meta.structure_ns);
         Ok(Self {
-            resampler: Resampler::new(meta.structure_ns)?,
+            segments: Segments::new(&meta),
             tactical: Tactical::new(&meta.instrument, meta.has_volume, config),
-            structure: Structure::new(&meta.instrument, config.scaling),
-            regime: Regime::new(meta.has_volume),
-            mmd: Some(mmd),
-            ready: ReadyCounter::new(config.mmd_test + config.mmd_reference + 1),
-            last: None,
-            segment: 0,
-            structure_segment: 0,
-            structure_atr: None,
-            structure_len: 0,
+            structure: StructureStream::new(&meta, Some(mmd))?,
+            ready: ReadyCounter::new(config.mmd_bars()),
             meta,
         })
-    }
-
-    /// For the batch: leaves the MMD (and so the verdicts) to be filled in.
-    pub(super) fn without_mmd(meta: Meta) -> Result<Self, MarketError> {
-        Ok(Self { mmd: None, ..Self::from_meta(meta)? })
     }
 
     pub(crate) fn meta(&self) -> &Meta {
@@ -87,7 +67,7 @@ impl FeatureStream {
 
     /// Structure bars closed so far.
     pub fn structure_len(&self) -> u32 {
-        self.structure_len
+        self.structure.len
     }
 
     /// Takes the next closed base bar.
@@ -96,42 +76,118 @@ impl FeatureStream {
     /// [`MarketError::Bar`] for a malformed bar and [`MarketError::BarOrder`] for one that does not come after the last; the stream is then
     /// as it was.
     pub fn push(&mut self, bar: &Bar) -> Result<StreamRows, MarketError> {
+        let segment_before = self.segments.current();
+        let segment = self.segments.push(bar)?;
+        let closed = self.structure.push(bar, segment_before, segment);
+        for row in closed.rows.iter().flatten() {
+            self.ready.structure(&row.structure, &row.regime);
+        }
+        let (atr, tactical) = tactical_row(&mut self.tactical, bar, segment != segment_before);
+        let readiness = self.ready.base(&tactical, &closed.lvn);
+        let ClosedStructure { rows: structure, structure_row, lvn } = closed;
+        Ok(StreamRows { structure, base: BaseRow { bar: *bar, atr, segment, structure_row, tactical, lvn, readiness } })
+    }
+}
+
+/// ATR and tactical row of a base bar, NaN where absent.
+pub(super) fn tactical_row(tactical: &mut Tactical, bar: &Bar, starts_segment: bool) -> (Option<f64>, [f32; TACTICAL_FEATURES]) {
+    if starts_segment {
+        tactical.start_segment();
+    }
+    let (atr, row) = tactical.update(bar);
+    (atr, row.unwrap_or([f32::NAN; TACTICAL_FEATURES]))
+}
+
+/// Checks bars and counts the gap-free segments they lie in.
+#[derive(Clone, Debug)]
+pub(super) struct Segments {
+    interval_ns: i64,
+    max_gap_ns: i64,
+    last: Option<(i64, i64)>,
+    segment: u32,
+}
+
+impl Segments {
+    pub fn new(meta: &Meta) -> Self {
+        Self { interval_ns: meta.interval_ns, max_gap_ns: meta.max_gap_ns, last: None, segment: 0 }
+    }
+
+    /// Segment of the last bar; 0 before the first.
+    pub fn current(&self) -> u32 {
+        self.segment
+    }
+
+    /// Segment of the next bar.
+    pub fn push(&mut self, bar: &Bar) -> Result<u32, MarketError> {
         Bar::new_checked(bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low, bar.close, bar.volume)?;
-        let segment_before = self.segment;
         if let Some((ts_open, ts_close)) = self.last {
             if bar.ts_open <= ts_open || bar.ts_close <= ts_close {
                 return Err(MarketError::BarOrder { ts_open: bar.ts_open, previous_close: ts_close });
             }
-            if bar.ts_open.saturating_sub(ts_open).saturating_sub(self.meta.interval_ns) > self.meta.max_gap_ns {
+            if bar.ts_open.saturating_sub(ts_open).saturating_sub(self.interval_ns) > self.max_gap_ns {
                 self.segment += 1;
-                self.tactical.start_segment();
             }
         }
         self.last = Some((bar.ts_open, bar.ts_close));
+        Ok(self.segment)
+    }
+}
+
+/// What a base bar made of the structure frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClosedStructure {
+    /// Structure bars it closed, oldest first: one before it, one with it.
+    pub rows: [Option<StructureRow>; 2],
+    /// The last structure bar closed by its close.
+    pub structure_row: u32,
+    /// Its close against the low-volume nodes.
+    pub lvn: [f32; LVN_FEATURES],
+}
+
+/// The structure frame of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct StructureStream {
+    resampler: Resampler,
+    structure: Structure,
+    regime: Regime,
+    /// `None` in a batch, which computes the MMD of all rows beside the stream, on all cores.
+    mmd: Option<Mmd>,
+    segment: u32,
+    atr: Option<f64>,
+    len: u32,
+}
+
+impl StructureStream {
+    pub fn new(meta: &Meta, mmd: Option<Mmd>) -> Result<Self, MarketError> {
+        Ok(Self {
+            resampler: Resampler::new(meta.structure_ns)?,
+            structure: Structure::new(&meta.instrument, meta.config.scaling),
+            regime: Regime::new(meta.has_volume),
+            mmd,
+            segment: 0,
+            atr: None,
+            len: 0,
+        })
+    }
+
+    /// Takes the next base bar with the segments of the one before and of its own.
+    pub fn push(&mut self, bar: &Bar, segment_before: u32, segment: u32) -> ClosedStructure {
         let closed = self.resampler.push(bar);
-        let structure = [
-            closed.before.map(|bar| self.close_structure(bar, segment_before)),
-            closed.with.map(|bar| self.close_structure(bar, self.segment)),
-        ];
-        let (atr, tactical) = self.tactical.update(bar);
-        let tactical = tactical.unwrap_or([f32::NAN; TACTICAL_FEATURES]);
-        let lvn = self.lvn(bar.close);
-        let readiness = self.ready.base(&tactical, &lvn);
-        let structure_row = self.structure_len.checked_sub(1).unwrap_or(NO_STRUCTURE_ROW);
-        Ok(StreamRows { structure, base: BaseRow { bar: *bar, atr, segment: self.segment, structure_row, tactical, lvn, readiness } })
+        let rows = [closed.before.map(|bar| self.close(bar, segment_before)), closed.with.map(|bar| self.close(bar, segment))];
+        ClosedStructure { rows, structure_row: self.len.checked_sub(1).unwrap_or(NO_STRUCTURE_ROW), lvn: self.lvn(bar.close) }
     }
 
     fn lvn(&self, close: f64) -> [f32; LVN_FEATURES] {
         let nodes = self.structure.nodes();
-        match self.structure_atr {
+        match self.atr {
             Some(atr) if nodes.is_defined() => lvn::context(nodes.nearest(close), close, atr),
             _ => [f32::NAN; LVN_FEATURES],
         }
     }
 
-    fn close_structure(&mut self, bar: Bar, segment: u32) -> StructureRow {
-        if segment != self.structure_segment {
-            self.structure_segment = segment;
+    fn close(&mut self, bar: Bar, segment: u32) -> StructureRow {
+        if segment != self.segment {
+            self.segment = segment;
             self.structure.start_segment();
         }
         let (atr, structure) = self.structure.update(&bar);
@@ -142,9 +198,8 @@ impl FeatureStream {
         if let Some(mmd) = &mut self.mmd {
             regime[7] = stability(mmd.update(&bar));
         }
-        self.ready.structure(&structure, &regime);
-        self.structure_atr = atr;
-        self.structure_len += 1;
+        self.atr = atr;
+        self.len += 1;
         StructureRow { bar, atr, segment, structure, regime }
     }
 }

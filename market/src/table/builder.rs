@@ -2,10 +2,10 @@
 
 use super::{
     FeatureTable, Meta,
-    layout::{Bytes, Column, HEADER_BYTES, Header, LAYOUT_VERSION, Layout, MAGIC, MAX_ROWS, OwnedBytes},
+    layout::{Bytes, Column, HEADER_BYTES, Header, LAYOUT_VERSION, Layout, MAGIC, MAX_ROWS, OwnedBytes, hash_in_parts},
 };
 use crate::{
-    Bar, MarketError,
+    Bar, Instrument, MarketError,
     features::{BaseRow, FEATURE_VERSION, LVN_FEATURES, REGIME_FEATURES, STRUCTURE_FEATURES, StructureRow, TACTICAL_FEATURES},
 };
 
@@ -46,82 +46,90 @@ impl BarColumns {
     }
 }
 
-/// Collects rows.
-pub(crate) struct TableBuilder {
-    meta: Meta,
-    base: BarColumns,
+/// Columns of base rows that follow from the base bars alone.
+#[derive(Default)]
+pub(crate) struct BaseColumns {
+    bars: BarColumns,
     ticks: [Vec<i64>; 4],
-    structure_row: Vec<u32>,
-    readiness: Vec<u8>,
-    tactical: Vec<[f32; TACTICAL_FEATURES]>,
-    lvn: Vec<[f32; LVN_FEATURES]>,
-    structure_bars: BarColumns,
-    pub(crate) structure: Vec<[f32; STRUCTURE_FEATURES]>,
-    pub(crate) regime: Vec<[f32; REGIME_FEATURES]>,
+    pub(crate) tactical: Vec<[f32; TACTICAL_FEATURES]>,
 }
 
-impl TableBuilder {
-    pub(crate) fn new(meta: Meta) -> Self {
-        Self {
-            meta,
-            base: BarColumns::default(),
-            ticks: Default::default(),
-            structure_row: Vec::new(),
-            readiness: Vec::new(),
-            tactical: Vec::new(),
-            lvn: Vec::new(),
-            structure_bars: BarColumns::default(),
-            structure: Vec::new(),
-            regime: Vec::new(),
-        }
-    }
+/// Structure rows, and columns of base rows that follow from them.
+#[derive(Default)]
+pub(crate) struct StructureColumns {
+    bars: BarColumns,
+    pub(crate) structure: Vec<[f32; STRUCTURE_FEATURES]>,
+    pub(crate) regime: Vec<[f32; REGIME_FEATURES]>,
+    /// Of each base row.
+    pub(crate) structure_row: Vec<u32>,
+    /// Of each base row.
+    pub(crate) lvn: Vec<[f32; LVN_FEATURES]>,
+}
 
-    /// Makes room, so that no column grows by doubling.
-    pub(crate) fn reserve(&mut self, base_len: usize, structure_len: usize) {
-        self.base.reserve(base_len);
-        for column in &mut self.ticks {
-            column.reserve_exact(base_len);
+impl BaseColumns {
+    pub(crate) fn push(&mut self, instrument: &Instrument, bar: &Bar, atr: Option<f64>, segment: u32, tactical: [f32; TACTICAL_FEATURES]) {
+        self.bars.push(bar, atr, segment);
+        for (column, price) in self.ticks.iter_mut().zip([bar.open, bar.high, bar.low, bar.close]) {
+            column.push(instrument.to_ticks(price));
         }
-        self.structure_row.reserve_exact(base_len);
-        self.readiness.reserve_exact(base_len);
-        self.tactical.reserve_exact(base_len);
-        self.lvn.reserve_exact(base_len);
-        self.structure_bars.reserve(structure_len);
-        self.structure.reserve_exact(structure_len);
-        self.regime.reserve_exact(structure_len);
+        self.tactical.push(tactical);
     }
+}
 
+impl StructureColumns {
     pub(crate) fn push_structure(&mut self, row: &StructureRow) {
-        self.structure_bars.push(&row.bar, row.atr, row.segment);
+        self.bars.push(&row.bar, row.atr, row.segment);
         self.structure.push(row.structure);
         self.regime.push(row.regime);
     }
 
-    pub(crate) fn push_base(&mut self, row: &BaseRow) {
-        self.base.push(&row.bar, row.atr, row.segment);
-        let instrument = &self.meta.instrument;
-        for (column, price) in self.ticks.iter_mut().zip([row.bar.open, row.bar.high, row.bar.low, row.bar.close]) {
-            column.push(instrument.to_ticks(price));
+    pub(crate) fn push_base(&mut self, structure_row: u32, lvn: [f32; LVN_FEATURES]) {
+        self.structure_row.push(structure_row);
+        self.lvn.push(lvn);
+    }
+}
+
+/// Collects rows. Its two sets of columns may be filled by two threads; a verdict is due for each base row.
+pub(crate) struct TableBuilder {
+    meta: Meta,
+    pub(crate) base: BaseColumns,
+    pub(crate) structure: StructureColumns,
+    pub(crate) readiness: Vec<u8>,
+}
+
+impl TableBuilder {
+    pub(crate) fn new(meta: Meta) -> Self {
+        Self { meta, base: BaseColumns::default(), structure: StructureColumns::default(), readiness: Vec::new() }
+    }
+
+    /// Makes room, so that no column grows by doubling.
+    pub(crate) fn reserve(&mut self, base_len: usize, structure_len: usize) {
+        self.base.bars.reserve(base_len);
+        for column in &mut self.base.ticks {
+            column.reserve_exact(base_len);
         }
-        self.structure_row.push(row.structure_row);
+        self.base.tactical.reserve_exact(base_len);
+        self.structure.bars.reserve(structure_len);
+        self.structure.structure.reserve_exact(structure_len);
+        self.structure.regime.reserve_exact(structure_len);
+        self.structure.structure_row.reserve_exact(base_len);
+        self.structure.lvn.reserve_exact(base_len);
+        self.readiness.reserve_exact(base_len);
+    }
+
+    pub(crate) fn push_structure(&mut self, row: &StructureRow) {
+        self.structure.push_structure(row);
+    }
+
+    pub(crate) fn push_base(&mut self, row: &BaseRow) {
+        self.base.push(&self.meta.instrument, &row.bar, row.atr, row.segment, row.tactical);
+        self.structure.push_base(row.structure_row, row.lvn);
         self.readiness.push(row.readiness as u8);
-        self.tactical.push(row.tactical);
-        self.lvn.push(row.lvn);
     }
 
-    /// Tactical and LVN rows of one base row.
-    pub(crate) fn base_features(&self, row: usize) -> (&[f32; TACTICAL_FEATURES], &[f32; LVN_FEATURES], u32) {
-        (&self.tactical[row], &self.lvn[row], self.structure_row[row])
-    }
-
-    /// Replaces the verdict on one base row.
-    pub(crate) fn set_readiness(&mut self, row: usize, readiness: crate::features::Readiness) {
-        self.readiness[row] = readiness as u8;
-    }
-
-    /// Base rows so far.
+    /// Base rows with a verdict.
     pub(crate) fn len(&self) -> usize {
-        self.structure_row.len()
+        self.readiness.len()
     }
 
     /// Lays the columns into one buffer. `key`: hash of what the table was made from.
@@ -138,7 +146,7 @@ impl TableBuilder {
             layout_version: LAYOUT_VERSION,
             feature_version: FEATURE_VERSION,
             base_len: self.len() as u64,
-            structure_len: self.structure.len() as u64,
+            structure_len: self.structure.structure.len() as u64,
             meta_len: meta.len() as u64,
             key,
             payload: [0; 32],
@@ -150,35 +158,35 @@ impl TableBuilder {
         let bytes = owned.as_mut();
         let mut put = |column, source: &[u8]| bytes[layout.range(column)].copy_from_slice(source);
         put(Column::Meta, &meta);
-        put(Column::TsOpen, bytemuck::cast_slice(&self.base.ts_open));
-        put(Column::TsClose, bytemuck::cast_slice(&self.base.ts_close));
-        put(Column::Open, bytemuck::cast_slice(&self.base.open));
-        put(Column::High, bytemuck::cast_slice(&self.base.high));
-        put(Column::Low, bytemuck::cast_slice(&self.base.low));
-        put(Column::Close, bytemuck::cast_slice(&self.base.close));
-        put(Column::Volume, bytemuck::cast_slice(&self.base.volume));
-        put(Column::OpenTicks, bytemuck::cast_slice(&self.ticks[0]));
-        put(Column::HighTicks, bytemuck::cast_slice(&self.ticks[1]));
-        put(Column::LowTicks, bytemuck::cast_slice(&self.ticks[2]));
-        put(Column::CloseTicks, bytemuck::cast_slice(&self.ticks[3]));
-        put(Column::Atr, bytemuck::cast_slice(&self.base.atr));
-        put(Column::Segment, bytemuck::cast_slice(&self.base.segment));
-        put(Column::StructureRow, bytemuck::cast_slice(&self.structure_row));
+        put(Column::TsOpen, bytemuck::cast_slice(&self.base.bars.ts_open));
+        put(Column::TsClose, bytemuck::cast_slice(&self.base.bars.ts_close));
+        put(Column::Open, bytemuck::cast_slice(&self.base.bars.open));
+        put(Column::High, bytemuck::cast_slice(&self.base.bars.high));
+        put(Column::Low, bytemuck::cast_slice(&self.base.bars.low));
+        put(Column::Close, bytemuck::cast_slice(&self.base.bars.close));
+        put(Column::Volume, bytemuck::cast_slice(&self.base.bars.volume));
+        put(Column::OpenTicks, bytemuck::cast_slice(&self.base.ticks[0]));
+        put(Column::HighTicks, bytemuck::cast_slice(&self.base.ticks[1]));
+        put(Column::LowTicks, bytemuck::cast_slice(&self.base.ticks[2]));
+        put(Column::CloseTicks, bytemuck::cast_slice(&self.base.ticks[3]));
+        put(Column::Atr, bytemuck::cast_slice(&self.base.bars.atr));
+        put(Column::Segment, bytemuck::cast_slice(&self.base.bars.segment));
+        put(Column::StructureRow, bytemuck::cast_slice(&self.structure.structure_row));
         put(Column::Readiness, &self.readiness);
-        put(Column::Tactical, bytemuck::cast_slice(&self.tactical));
-        put(Column::Lvn, bytemuck::cast_slice(&self.lvn));
-        put(Column::StructureTsOpen, bytemuck::cast_slice(&self.structure_bars.ts_open));
-        put(Column::StructureTsClose, bytemuck::cast_slice(&self.structure_bars.ts_close));
-        put(Column::StructureOpen, bytemuck::cast_slice(&self.structure_bars.open));
-        put(Column::StructureHigh, bytemuck::cast_slice(&self.structure_bars.high));
-        put(Column::StructureLow, bytemuck::cast_slice(&self.structure_bars.low));
-        put(Column::StructureClose, bytemuck::cast_slice(&self.structure_bars.close));
-        put(Column::StructureVolume, bytemuck::cast_slice(&self.structure_bars.volume));
-        put(Column::StructureAtr, bytemuck::cast_slice(&self.structure_bars.atr));
-        put(Column::StructureSegment, bytemuck::cast_slice(&self.structure_bars.segment));
-        put(Column::Structure, bytemuck::cast_slice(&self.structure));
-        put(Column::Regime, bytemuck::cast_slice(&self.regime));
-        header.payload = *blake3::hash(&bytes[HEADER_BYTES..]).as_bytes();
+        put(Column::Tactical, bytemuck::cast_slice(&self.base.tactical));
+        put(Column::Lvn, bytemuck::cast_slice(&self.structure.lvn));
+        put(Column::StructureTsOpen, bytemuck::cast_slice(&self.structure.bars.ts_open));
+        put(Column::StructureTsClose, bytemuck::cast_slice(&self.structure.bars.ts_close));
+        put(Column::StructureOpen, bytemuck::cast_slice(&self.structure.bars.open));
+        put(Column::StructureHigh, bytemuck::cast_slice(&self.structure.bars.high));
+        put(Column::StructureLow, bytemuck::cast_slice(&self.structure.bars.low));
+        put(Column::StructureClose, bytemuck::cast_slice(&self.structure.bars.close));
+        put(Column::StructureVolume, bytemuck::cast_slice(&self.structure.bars.volume));
+        put(Column::StructureAtr, bytemuck::cast_slice(&self.structure.bars.atr));
+        put(Column::StructureSegment, bytemuck::cast_slice(&self.structure.bars.segment));
+        put(Column::Structure, bytemuck::cast_slice(&self.structure.structure));
+        put(Column::Regime, bytemuck::cast_slice(&self.structure.regime));
+        header.payload = hash_in_parts(&bytes[HEADER_BYTES..]);
         bytes[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
         Ok(FeatureTable::from_parts(Bytes::Owned(owned), layout, self.meta, key))
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     FeatureTable, Meta,
-    layout::{Bytes, Column, HEADER_BYTES, Header, LAYOUT_VERSION, Layout, MAGIC},
+    layout::{Bytes, Column, HEADER_BYTES, Header, LAYOUT_VERSION, Layout, MAGIC, hash_in_parts},
 };
 use crate::{
     MarketError,
@@ -46,7 +46,7 @@ impl FeatureTable {
     pub fn open_or_build(cache_dir: &Path, series: &BarSeries, config: &FeatureConfig) -> Result<(Self, bool), MarketError> {
         config.validate(series.interval_ns)?;
         let key = content_key(series, config)?;
-        let path = cache_dir.join(format!("{}.gmtable", blake3::Hash::from_bytes(key).to_hex()));
+        let path = table_path(cache_dir, blake3::Hash::from_bytes(key).to_hex().as_str());
         if path.exists() {
             let table = Self::open(&path)?;
             if table.content_hash() != blake3::Hash::from_bytes(key).to_hex().as_str() {
@@ -109,10 +109,10 @@ impl FeatureTable {
                 let expected = format!("the size of {} base and {} structure rows", header.base_len, header.structure_len);
                 refused(path, "size", format!("{file_bytes} bytes"), expected)
             })?;
-        let found = blake3::hash(&bytes.as_slice()[HEADER_BYTES..]);
-        if *found.as_bytes() != header.payload {
-            let expected = blake3::Hash::from_bytes(header.payload).to_hex().to_string();
-            return Err(refused(path, "payload hash", found.to_hex().to_string(), expected));
+        let found = hash_in_parts(&bytes.as_slice()[HEADER_BYTES..]);
+        if found != header.payload {
+            let hex = |hash: [u8; 32]| blake3::Hash::from_bytes(hash).to_hex().to_string();
+            return Err(refused(path, "payload hash", hex(found), hex(header.payload)));
         }
         let meta: Meta = serde_json::from_slice(&bytes.as_slice()[layout.range(Column::Meta)])
             .map_err(|error| refused(path, "settings", error.to_string(), "settings of this version".into()))?;
@@ -124,7 +124,12 @@ impl FeatureTable {
     }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> MarketError {
+/// File of a table.
+pub(super) fn table_path(cache_dir: &Path, content_hash: &str) -> PathBuf {
+    cache_dir.join(format!("{content_hash}.gmtable"))
+}
+
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> MarketError {
     let path: PathBuf = path.to_owned();
     move |source| MarketError::Io { path, source }
 }

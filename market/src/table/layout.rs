@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::features::{LVN_FEATURES, REGIME_FEATURES, STRUCTURE_FEATURES, TACTICAL_FEATURES};
 
 #[cfg(target_endian = "big")]
@@ -12,11 +14,20 @@ compile_error!("feature tables are little-endian and are mapped, not parsed");
 /// First bytes of every table.
 pub(super) const MAGIC: [u8; 8] = *b"GMTABLE\n";
 /// Version of this layout.
-pub(super) const LAYOUT_VERSION: u32 = 1;
+pub(super) const LAYOUT_VERSION: u32 = 2;
 /// Every column starts on a multiple of this many bytes.
 pub(super) const ALIGN_BYTES: usize = 64;
 /// Most base rows of one table: the streaming indicators count no further.
 pub(super) const MAX_ROWS: usize = 100_000_000;
+
+/// Bytes of a part that is hashed by itself.
+const PART_BYTES: usize = 1 << 20;
+
+/// Hash of the hashes of all parts of a mebibyte: a file of many is checked on all cores.
+pub(super) fn hash_in_parts(bytes: &[u8]) -> [u8; 32] {
+    let parts: Vec<[u8; 32]> = bytes.par_chunks(PART_BYTES).map(|part| *blake3::hash(part).as_bytes()).collect();
+    *blake3::hash(bytemuck::cast_slice(&parts)).as_bytes()
+}
 
 /// The first 128 bytes.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -30,7 +41,7 @@ pub(super) struct Header {
     pub meta_len: u64,
     /// Hash of bars, instrument, settings and versions: what the table was made from.
     pub key: [u8; 32],
-    /// Hash of everything after the header: what it holds.
+    /// [`hash_in_parts`] of everything after the header: what it holds.
     pub payload: [u8; 32],
     pub reserved: [u8; 24],
 }

@@ -80,7 +80,7 @@ fn every_damage_is_refused_by_name() {
         bytes
     };
     assert!(refusal(&damaged(0)).contains("magic"));
-    assert!(refusal(&damaged(8)).contains("layout version was 17, expected 1"));
+    assert!(refusal(&damaged(8)).contains("layout version was 18, expected 2"));
     assert!(refusal(&damaged(12)).contains("feature version"));
     assert!(refusal(&damaged(17)).contains("size"));
     assert!(refusal(&damaged(45)).contains("content key"));

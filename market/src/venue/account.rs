@@ -51,11 +51,13 @@ impl Account {
     }
 
     /// Cash plus the position marked at a price; saturates at the ends of `i64`, which [`Account::trade`] refuses to reach.
+    #[inline]
     pub fn equity_micros(&self, mark_ticks: i64) -> i64 {
         clamp(i128::from(self.cash_micros) + self.value(self.position_lots, mark_ticks))
     }
 
     /// Unsigned value of the position at a price.
+    #[inline]
     pub fn notional_micros(&self, mark_ticks: i64) -> i64 {
         clamp(self.value(self.position_lots, mark_ticks).abs())
     }
@@ -66,6 +68,7 @@ impl Account {
     }
 
     /// Average entry price in ticks; `None` when flat.
+    #[inline]
     pub fn entry_ticks(&self) -> Option<f64> {
         (self.position_lots != 0).then(|| self.basis_micros as f64 / (self.position_lots as f64 * self.micros_per_tick_lot as f64))
     }
@@ -74,6 +77,7 @@ impl Account {
     ///
     /// # Errors
     /// [`MarketError::Money`] when a sum would not fit; the account is unchanged then.
+    #[inline]
     pub fn trade(&mut self, delta_lots: i64, price_ticks: i64, cost_micros: i64) -> Result<(), MarketError> {
         assert!(cost_micros >= 0, "Invariant: a cost is never paid to the agent, found {cost_micros}");
         let value = self.value(delta_lots, price_ticks);
@@ -96,6 +100,7 @@ impl Account {
     ///
     /// # Errors
     /// [`MarketError::Money`] when a sum would not fit.
+    #[inline]
     pub fn pay_financing(&mut self, micros: i64) -> Result<(), MarketError> {
         assert!(micros >= 0, "Invariant: a holding cost is never paid to the agent, found {micros}");
         let cash = narrow("cash", i128::from(self.cash_micros) - i128::from(micros))?;
@@ -106,6 +111,7 @@ impl Account {
 
     /// Entry value after a trade, and the profit it realises. A reduction takes its share of the entry value rounded towards
     /// zero; the rest stays, so that realised + unrealised is exact at any moment.
+    #[inline]
     fn basis_after(&self, delta: i64, position: i64, price_ticks: i64) -> (i128, i128) {
         let old = i128::from(self.basis_micros);
         let reduces = self.position_lots.signum() * delta.signum() < 0;
@@ -120,11 +126,13 @@ impl Account {
         (old - taken, -self.value(delta, price_ticks) - taken)
     }
 
+    #[inline]
     fn value(&self, lots: i64, ticks: i64) -> i128 {
         i128::from(lots) * i128::from(ticks) * i128::from(self.micros_per_tick_lot)
     }
 }
 
+#[inline]
 fn clamp(value: i128) -> i64 {
     value.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
@@ -133,6 +141,7 @@ fn money(what: &'static str, micros: i128) -> MarketError {
     MarketError::Money { what, micros }
 }
 
+#[inline]
 pub(super) fn narrow(what: &'static str, micros: i128) -> Result<i64, MarketError> {
     i64::try_from(micros).map_err(|_| money(what, micros))
 }

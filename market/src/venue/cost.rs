@@ -39,8 +39,11 @@ pub const MAX_COMMISSION_PER_LOT: f64 = 1e6;
 
 /// Basis points are kept as integers of this many parts.
 const BP_PARTS: f64 = 1e6;
-/// A notional times a rate in parts of a basis point, divided by this, is money.
+/// A notional times a rate in parts of a basis point, divided by this, is money: `2^10 x 5^10`.
 const BP_DIVISOR: i128 = 10_000 * 1_000_000;
+const BP_DIVISOR_TWOS: u32 = 10;
+const BP_DIVISOR_ODD: u64 = 9_765_625;
+const _: () = assert!((BP_DIVISOR_ODD as i128) << BP_DIVISOR_TWOS == BP_DIVISOR);
 /// Ticks are kept as integers of this many parts.
 const TICK_PARTS: i64 = 1_000;
 
@@ -116,11 +119,12 @@ impl CostModel {
     ///
     /// # Errors
     /// [`MarketError::Money`] when the cost does not fit.
+    #[inline]
     pub fn take(&self, sign: i64, lots: i64, reference_ticks: i64) -> Result<(i64, i64), MarketError> {
         let price = reference_ticks + sign * (self.adverse_tick_parts / TICK_PARTS);
         let fraction = i128::from(lots) * i128::from(self.micros_per_tick_lot) * i128::from(self.adverse_tick_parts % TICK_PARTS);
         let slip = self.bp(self.slippage_bp_parts, lots, price);
-        let cost = self.commission(lots, price) + ceil_div(fraction, i128::from(TICK_PARTS)) + slip;
+        let cost = self.commission(lots, price) + ceil_div::<{ TICK_PARTS as u64 }>(fraction) + slip;
         Ok((price, narrow("cost of a fill", cost)?))
     }
 
@@ -136,6 +140,7 @@ impl CostModel {
     ///
     /// # Errors
     /// [`MarketError::Money`] when the cost does not fit.
+    #[inline]
     pub fn financing(&self, lots: i64, mark_ticks: i64) -> Result<i64, MarketError> {
         narrow("holding cost", self.bp(self.financing_bp_parts, lots, mark_ticks))
     }
@@ -149,14 +154,36 @@ impl CostModel {
             + (self.commission_bp_parts + self.slippage_bp_parts) as f64 / BP_DIVISOR as f64
     }
 
+    #[inline]
     fn commission(&self, lots: i64, ticks: i64) -> i128 {
         i128::from(lots.unsigned_abs()) * i128::from(self.commission_micros_per_lot) + self.bp(self.commission_bp_parts, lots, ticks)
     }
 
+    #[inline]
     fn bp(&self, parts: i64, lots: i64, ticks: i64) -> i128 {
         let notional = i128::from(lots.unsigned_abs()) * i128::from(ticks.unsigned_abs()) * i128::from(self.micros_per_tick_lot);
-        ceil_div(notional.saturating_mul(i128::from(parts)), BP_DIVISOR)
+        if let Some(cost) = u64::try_from(notional).ok().and_then(|notional| bp_of(parts, notional)) {
+            return i128::from(cost);
+        }
+        let product = notional.saturating_mul(i128::from(parts));
+        product / BP_DIVISOR + i128::from(product % BP_DIVISOR > 0)
     }
+
+    /// Holding cost of one bar of a position that is worth so much at its close; `None` where that takes more than 64 bits to work out
+    /// ([`CostModel::financing`] always answers).
+    #[inline]
+    pub fn financing_of(&self, notional_micros: u64) -> Option<i64> {
+        bp_of(self.financing_bp_parts, notional_micros).and_then(|cost| i64::try_from(cost).ok())
+    }
+}
+
+/// Share of a notional, rounded up, without a division of 128 bits: the twos of the divisor are shifted out first.
+#[inline]
+fn bp_of(parts: i64, notional_micros: u64) -> Option<u64> {
+    let product = u128::from(notional_micros) * u128::from(parts.unsigned_abs());
+    let whole = u64::try_from(product >> BP_DIVISOR_TWOS).ok()?;
+    let rest = product as u64 & ((1 << BP_DIVISOR_TWOS) - 1);
+    Some(whole / BP_DIVISOR_ODD + u64::from(whole % BP_DIVISOR_ODD != 0 || rest != 0))
 }
 
 /// Next integer at or above a number that is not negative, forgiving the last bits of a decimal fraction: 2.1 bp is 2,100,000
@@ -166,6 +193,10 @@ fn ceil_parts(value: f64) -> i64 {
     if (value - nearest).abs() <= 1e-9 * nearest.max(1.0) { nearest as i64 } else { value.ceil() as i64 }
 }
 
-fn ceil_div(value: i128, divisor: i128) -> i128 {
-    value / divisor + i128::from(value % divisor > 0)
+/// The divisor is a constant, and the value nearly always fits 64 bits: a division of 128 bits costs ten times as much.
+fn ceil_div<const DIVISOR: u64>(value: i128) -> i128 {
+    match u64::try_from(value) {
+        Ok(value) => i128::from(value.div_ceil(DIVISOR)),
+        Err(_) => value / i128::from(DIVISOR) + i128::from(value % i128::from(DIVISOR) > 0),
+    }
 }

@@ -20,5 +20,5 @@ pub use cost::{CostConfig, CostModel};
 pub use fill::{BarReport, BarTicks, Fill, FillKind, Fills};
 pub use fixed::Fixed;
 pub use order::{Order, OrderId, OrderKind, OrderReason, Side, StopSpec};
-pub use sim::{MAX_PENDING_ORDERS, SimVenue};
+pub use sim::{MAX_PENDING_ORDERS, Passed, SimVenue};
 pub use trade::{Trade, TradeBook};

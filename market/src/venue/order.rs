@@ -24,11 +24,13 @@ pub struct Order {
 
 impl Order {
     /// A market order for a signed change of position: positive buys, negative sells.
+    #[inline]
     pub fn market(id: OrderId, delta_lots: i64, stop: Option<StopSpec>, reason: OrderReason) -> Self {
         Self { id, side: Side::of(delta_lots), lots: delta_lots.saturating_abs(), kind: OrderKind::Market, stop, reason }
     }
 
     /// Signed lots: positive for a buy.
+    #[inline]
     pub fn signed_lots(&self) -> i64 {
         self.side.sign() * self.lots
     }
@@ -47,11 +49,13 @@ pub enum Side {
 
 impl Side {
     /// Side of a signed quantity.
+    #[inline]
     pub fn of(lots: i64) -> Self {
         if lots < 0 { Self::Sell } else { Self::Buy }
     }
 
     /// +1 for a buy, -1 for a sell.
+    #[inline]
     pub fn sign(self) -> i64 {
         match self {
             Self::Buy => 1,

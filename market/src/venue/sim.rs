@@ -24,6 +24,15 @@ pub struct SimVenue {
     fills: Fills,
 }
 
+/// What one bar came to beside its fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Holding cost charged for the bar. Never negative.
+    pub financing_micros: i64,
+    /// Orders that did not fill and are gone.
+    pub num_expired: usize,
+}
+
 /// Where in the bar an execution happens.
 #[derive(Clone, Copy)]
 struct Moment<'a> {
@@ -42,16 +51,19 @@ impl SimVenue {
     }
 
     /// The account as it is now.
+    #[inline]
     pub fn account(&self) -> &Account {
         &self.account
     }
 
     /// The cost model.
+    #[inline]
     pub fn costs(&self) -> &CostModel {
         &self.costs
     }
 
     /// Trigger of the resting protective stop.
+    #[inline]
     pub fn stop_ticks(&self) -> Option<i64> {
         self.stop_ticks
     }
@@ -66,6 +78,7 @@ impl SimVenue {
     }
 
     /// Puts back an account taken with [`SimVenue::account`] and its stop (a checkpoint). Nothing is pending afterwards.
+    #[inline]
     pub fn restore(&mut self, account: Account, stop_ticks: Option<i64>) {
         self.account = account;
         self.stop_ticks = stop_ticks.filter(|_| account.position_lots != 0);
@@ -87,6 +100,7 @@ impl SimVenue {
     ///
     /// # Errors
     /// [`MarketError::Order`] when a number in it is not above zero or too many orders are pending.
+    #[inline]
     pub fn submit(&mut self, order: Order) -> Result<OrderId, MarketError> {
         let refuse = |field, value, expected| Err(MarketError::Order { id: order.id.0, field, value, expected });
         if order.lots < 1 {
@@ -109,24 +123,74 @@ impl SimVenue {
         Ok(order.id)
     }
 
-    /// Runs one bar.
+    /// Runs one bar and reports on it.
     ///
     /// # Errors
     /// [`MarketError::Money`] when a sum would leave `i64`.
     pub fn on_bar(&mut self, bar: &BarTicks) -> Result<BarReport, MarketError> {
+        let passed = self.pass(bar)?;
+        Ok(self.report(passed))
+    }
+
+    /// Runs one bar; what filled stands in [`SimVenue::fills`]. [`SimVenue::on_bar`] without the copy of a report.
+    ///
+    /// # Errors
+    /// [`MarketError::Money`] when a sum would leave `i64`.
+    #[inline]
+    pub fn pass(&mut self, bar: &BarTicks) -> Result<Passed, MarketError> {
         self.fills.clear();
+        if self.pending.is_empty() && !self.stop_within(bar) {
+            let financing_micros = self.costs.financing(self.account.position_lots, bar.close)?;
+            self.account.pay_financing(financing_micros)?;
+            return Ok(Passed { financing_micros, num_expired: 0 });
+        }
+        self.pass_orders(bar)
+    }
+
+    #[inline(never)]
+    fn pass_orders(&mut self, bar: &BarTicks) -> Result<Passed, MarketError> {
+        let num_orders = self.pending.len();
+        let held_lots = self.fill_bar(bar)?;
+        // The largest position the bar saw pays for the whole bar: how long it was held within the bar is not known.
+        let financing_micros = self.costs.financing(held_lots, bar.close)?;
+        self.account.pay_financing(financing_micros)?;
+        let num_filled = self.fills.iter().filter(|fill| fill.order_id.is_some()).count();
+        Ok(Passed { financing_micros, num_expired: num_orders - num_filled })
+    }
+
+    /// Executions of the last bar or close-out, in order.
+    #[inline]
+    pub fn fills(&self) -> &Fills {
+        &self.fills
+    }
+
+    /// True when the protective stop closed the position in the last bar.
+    #[inline]
+    pub fn stopped_out(&self) -> bool {
+        self.fills.iter().any(|fill| fill.kind == FillKind::Stop)
+    }
+
+    /// Whether the bar trades at the protective stop.
+    #[inline]
+    fn stop_within(&self, bar: &BarTicks) -> bool {
+        let is_long = self.account.position_lots > 0;
+        self.stop_ticks.is_some_and(|stop| if is_long { bar.low.min(bar.open) <= stop } else { bar.high.max(bar.open) >= stop })
+    }
+
+    /// Orders and the stop against one bar; the largest position that it saw.
+    fn fill_bar(&mut self, bar: &BarTicks) -> Result<i64, MarketError> {
         let at_open = Moment { bar, at_open: true };
         let inside = Moment { bar, at_open: false };
-        let mut pending = std::mem::take(&mut self.pending);
-        let num_orders = pending.len();
         let mut waiting = Fixed::<Order, MAX_PENDING_ORDERS>::default();
-        for order in pending.iter() {
+        let mut num_taken = 0;
+        while let Some(order) = self.pending.get(num_taken) {
+            num_taken += 1;
             match order.kind {
-                OrderKind::Market => self.fill_order(order, bar.open, FillKind::Open, at_open)?,
-                _ => waiting.push(*order).unwrap_or_else(|_| unreachable!("Invariant: not more than pending")),
+                OrderKind::Market => self.fill_order(&order, bar.open, FillKind::Open, at_open)?,
+                _ => waiting.push(order).unwrap_or_else(|_| unreachable!("Invariant: not more than pending")),
             }
         }
-        pending.clear();
+        self.pending.clear();
         let mut held_lots = self.account.position_lots.abs();
         if !self.protective_stop(at_open)? {
             self.resting(&mut waiting, at_open)?;
@@ -136,11 +200,7 @@ impl SimVenue {
                 held_lots = held_lots.max(self.account.position_lots.abs());
             }
         }
-        // The largest position the bar saw pays for the whole bar: how long it was held within the bar is not known.
-        let financing_micros = self.costs.financing(held_lots, bar.close)?;
-        self.account.pay_financing(financing_micros)?;
-        let num_filled = self.fills.iter().filter(|fill| fill.order_id.is_some()).count();
-        Ok(self.report(financing_micros, num_orders - num_filled))
+        Ok(held_lots)
     }
 
     /// Closes the position at the close of `bar` with costs.
@@ -155,15 +215,18 @@ impl SimVenue {
             self.take(None, -self.account.position_lots, bar.close, kind, Moment { bar, at_open: false })?;
         }
         self.stop_ticks = None;
-        Ok(self.report(0, num_expired))
+        Ok(self.report(Passed { financing_micros: 0, num_expired }))
     }
 
-    fn report(&self, financing_micros: i64, num_expired: usize) -> BarReport {
+    fn report(&self, Passed { financing_micros, num_expired }: Passed) -> BarReport {
         BarReport { fills: self.fills, financing_micros, num_expired, account: self.account, stop_ticks: self.stop_ticks }
     }
 
     /// Stop orders, then limit orders. Each entry is followed by a look at its own protective stop, the pessimistic order of events.
     fn resting(&mut self, waiting: &mut Fixed<Order, MAX_PENDING_ORDERS>, now: Moment<'_>) -> Result<(), MarketError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
         let orders = std::mem::take(waiting);
         let mut left = Fixed::<Order, MAX_PENDING_ORDERS>::default();
         for stops in [true, false] {

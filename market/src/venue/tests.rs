@@ -270,3 +270,17 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn the_short_way_to_a_holding_cost_is_the_long_one(bp in 0.0..1_000.0_f64, lots in -100_000..100_000_i64, close in 1..100_000_000_i64) {
+        let costs = CostModel::new(Some(&CostConfig { financing_bp_per_bar: Some(bp), ..CostConfig::default() }), &es()).expect("costs");
+        let Ok(long) = costs.financing(lots, close) else { return Ok(()) };
+        let notional = lots.unsigned_abs() as u128 * close as u128 * costs.micros_per_tick_lot() as u128;
+        // By the definition: parts of a millionth of a basis point, rounded up.
+        let parts = (bp * 1e6).ceil() as u128;
+        prop_assert!((notional * parts).div_ceil(10_000_000_000).abs_diff(long as u128) <= notional.div_ceil(10_000_000_000));
+        let short = u64::try_from(notional).ok().and_then(|notional| costs.financing_of(notional));
+        prop_assert!(short.is_none_or(|short| short == long));
+    }
+}

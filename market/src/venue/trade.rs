@@ -1,6 +1,6 @@
 //! Round trips: fills and holding costs in, finished trades out. The sum of their profits is the change of equity, to the micro-unit.
 
-use super::{BarReport, Fill, FillKind, Side};
+use super::{BarReport, Fill, FillKind, Fills, Side};
 
 /// One round trip, from flat (or a flip) to flat (or a flip).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -58,15 +58,21 @@ impl TradeBook {
 
     /// Takes what one bar did and appends the trades it finished. The holding cost of a bar belongs to the last position it held.
     pub fn on_bar(&mut self, report: &BarReport, out: &mut Vec<Trade>) {
-        for fill in report.fills.iter() {
+        self.on_fills(&report.fills, report.financing_micros, out);
+    }
+
+    /// [`TradeBook::on_bar`] for a venue that made no report.
+    #[inline]
+    pub fn on_fills(&mut self, fills: &Fills, financing_micros: i64, out: &mut Vec<Trade>) {
+        for fill in fills.iter() {
             self.on_fill(fill, out);
         }
-        if report.financing_micros > 0 {
+        if financing_micros > 0 {
             if let Some(open) = &mut self.open {
-                open.cost += report.financing_micros;
+                open.cost += financing_micros;
             } else if let Some(last) = out.last_mut() {
-                last.cost_micros += report.financing_micros;
-                last.pnl_micros -= report.financing_micros;
+                last.cost_micros += financing_micros;
+                last.pnl_micros -= financing_micros;
             }
         }
     }
