@@ -12,7 +12,6 @@ import time
 import side_by_side as beside
 
 JAX = ["jax[cpu]==0.10.2", "gymnax==0.0.9", "flax==0.12.8", "optax==0.2.8"]
-SB3 = ["stable-baselines3==2.9.2", "torch==2.15.0", "gymnasium[classic-control]==1.4.0"]
 STEPS, SB3_STEPS = 500_000, 30_000
 SPEED, WHOLE, SCORE = "CartPole PPO: steps/s", "CartPole PPO: steps/s, start included", "CartPole PPO: mean return at the end"
 
@@ -50,7 +49,7 @@ def in_sb3() -> dict[str, float]:
 
 def main() -> None:
     options = beside.arguments(__doc__).parse_args()
-    jax, sb3 = beside.environment("jax", JAX), beside.environment("sb3", SB3)
+    jax, sb3 = beside.environment("jax", JAX), beside.environment("torch", beside.TORCH)
 
     def ours():
         settings = ["train.eval_every=0", "train.checkpoint_every=0"]

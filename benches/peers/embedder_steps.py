@@ -9,7 +9,6 @@ import sys
 
 import side_by_side as beside
 
-TORCH = ["torch==2.15.0", "numpy==2.4.6"]
 PRESETS, KINDS, BATCH = ("small", "full"), ("structure", "tactical"), 64
 TWO = ", two threads"
 
@@ -48,7 +47,7 @@ def main() -> None:
     parser = beside.arguments(__doc__)
     parser.add_argument("--compiled", action="store_true", help="PyTorch through TorchInductor, too; needs a C++ compiler")
     options = parser.parse_args()
-    python = beside.environment("torch", TORCH)
+    python = beside.environment("torch", beside.TORCH)
 
     def both(once) -> tuple[dict[str, float], float]:
         """One thread pinned to a core, then two threads."""

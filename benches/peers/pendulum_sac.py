@@ -10,9 +10,7 @@ import time
 
 import side_by_side as beside
 
-SBX = ["sbx-rl==0.28.0", "gymnasium[classic-control]==1.4.0"]
 RLTOOLS = ["rltools[mkl]==2.2.1", "mkl==2026.2.0", "pybind11==3.1.0", "gymnasium[classic-control]==1.4.0"]
-SB3 = ["stable-baselines3==2.9.2", "torch==2.15.0", "gymnasium[classic-control]==1.4.0"]
 ONE, ALL = "Pendulum SAC: steps/s, one core", "Pendulum SAC: steps/s, all cores"
 STEPS = {"rltools": 800, "sbx": 800, "sb3": 400}
 
@@ -57,7 +55,8 @@ def rltools() -> float:
 
 def main() -> None:
     options = beside.arguments(__doc__).parse_args()
-    pythons = {"rltools": beside.environment("rltools", RLTOOLS), "sbx": beside.environment("sbx", SBX), "sb3": beside.environment("sb3", SB3)}
+    torch = beside.environment("torch", beside.TORCH)
+    pythons = {"rltools": beside.environment("rltools", RLTOOLS), "sbx": torch, "sb3": torch}
 
     def both(once) -> tuple[dict[str, float], float]:
         (one, one_rss), (every, all_rss) = once(options.core), once(None)

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod messages;
 pub mod model;
 pub mod outcome;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod run_folder;

@@ -9,9 +9,11 @@ mod market;
 mod network;
 mod peak;
 mod replay;
+mod runs;
 mod store;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use anyhow::{Context, Result};
 use grandmodel_embedders::{device, ops};
 use serde::Serialize;
 
-use crate::machine;
+use crate::{machine, profile::ProfileRow};
 
 pub use compare::compare;
 use flops::Flops;
@@ -82,6 +84,7 @@ struct Report<'a> {
     #[serde(flatten)]
     header: Header,
     rows: &'a [Row],
+    profiles: &'a BTreeMap<String, Vec<ProfileRow>>,
 }
 
 /// Collects rows whose names contain one of the filters; none means all.
@@ -90,16 +93,23 @@ pub struct Bench {
     threads: usize,
     peak: Peak,
     rows: Vec<Row>,
+    profiles: BTreeMap<String, Vec<ProfileRow>>,
 }
 
 impl Bench {
-    /// Whether a row, or a group of rows, is wanted.
+    /// Whether something may be wanted of a group of rows.
     pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter) || filter.starts_with(name))
     }
 
-    fn wants_row(&self, name: &str) -> bool {
+    /// Whether a row of this name is wanted.
+    pub fn wants_row(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    /// Keeps a profile of actors for the file.
+    pub fn keep_profile(&mut self, name: &str, rows: Vec<ProfileRow>) {
+        self.profiles.insert(name.into(), rows);
     }
 
     /// Worker threads.
@@ -178,14 +188,15 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     let header = header(threads);
     println!("{}", header.line());
     println!("{:<52} {:>10} {:<14} {:>11} {:>11} {:>11} {:>9}", "", "rate", "", "median us", "IQR us", "p99 us", "of peak");
-    let mut bench = Bench { filters: filters.to_vec(), threads, peak: header.peak_f32, rows: Vec::new() };
+    let mut bench = Bench { filters: filters.to_vec(), threads, peak: header.peak_f32, rows: Vec::new(), profiles: BTreeMap::new() };
     market::rows(&mut bench)?;
     network::rows(&mut bench)?;
     actors::rows(&mut bench)?;
+    runs::rows(&mut bench)?;
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;
     if let Some(path) = json {
-        let report = Report { header, rows: &bench.rows };
+        let report = Report { header, rows: &bench.rows, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())
