@@ -101,16 +101,32 @@ pub enum Command {
         run: PathBuf,
     },
     /// Time the components on this machine.
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
-        /// Only components whose name contains this.
-        #[arg(default_value = "")]
-        filter: String,
+        /// Only components whose name contains one of these.
+        #[arg(value_name = "FILTER")]
+        filters: Vec<String>,
         /// Write the results as JSON, too.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// What else to do with results.
+        #[command(subcommand)]
+        command: Option<BenchCommand>,
     },
     /// List the devices that networks can run on.
     Devices,
+}
+
+/// `grandmodel bench ...`
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Set two files of results side by side; what lies within the noise is said to.
+    Compare {
+        /// Earlier results, of `bench --json`.
+        a: PathBuf,
+        /// Later results.
+        b: PathBuf,
+    },
 }
 
 /// `grandmodel data ...`

@@ -29,6 +29,7 @@ use grandmodel_trainer::actor::{LearnerActor, LearnerLinks, publish_to};
 use crate::{
     config::RunConfig,
     model::Model,
+    profile::Taps,
     supervisor::{EmbedderChildren, RestartIntensity, Supervisor},
 };
 
@@ -88,13 +89,21 @@ impl Cast {
     /// # Errors
     /// Settings that cannot work; a budget that cannot hold the run.
     pub async fn start(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64) -> Result<Self> {
+        Self::start_watched(config, model, lanes, table_bytes, &Taps::none()).await
+    }
+
+    /// As [`Cast::start`], with taps on the links.
+    ///
+    /// # Errors
+    /// As [`Cast::start`].
+    pub async fn start_watched(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64, taps: &Taps) -> Result<Self> {
         let num_threads = if config.is_market() { 4 } else { 1 };
         let arbiters: Vec<Arbiter> = (0..num_threads).map(|_| Arbiter::new()).collect();
         let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i % num_threads].handle());
 
         let memory = Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
-        let buffer = buffer(config, lanes.as_ref())?.with_reports(memory.clone().recipient());
+        let buffer = buffer(config, lanes.as_ref())?.with_reports(taps.tap("memory", &store, memory.clone().recipient()));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
         memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
         memory.send(ReportBytes { subsystem: Subsystem::Features, bytes: table_bytes }).await?;
@@ -103,18 +112,22 @@ impl Cast {
         let (mut embedders, mut installs) = (None, Vec::new());
         if let Some(encoder) = &model.encoder {
             published.publish(FIRST_VERSION, &encoder.embedders);
-            let children = embedders_anew(&embed, &published)?;
+            let children = embedders_anew(&embed, &published)?.watched(&embed, taps);
             (embedders, installs) = (Some(children.links), children.installs);
         }
         let mut agent = if config.is_market() {
-            let (settings, links) = trading(config, embedders, &act);
+            let (settings, links) = trading(config, embedders, &act, taps);
             Agent::trading(settings, links)
         } else {
             Agent::without_market()
         };
         let spans = lanes.as_ref().map(|lanes| lanes.spans().to_vec());
         if let Some(lanes) = lanes {
-            agent = agent.with_lanes(LaneGroup::new(lanes, seed_of(config.seed, Stream::Actions), buffer.clone().recipient()));
+            agent = agent.with_lanes(LaneGroup::new(
+                lanes,
+                seed_of(config.seed, Stream::Actions),
+                taps.tap("buffer", &store, buffer.clone().recipient()),
+            ));
         }
         let agent = Agent::start_in_arbiter(&act, |_| agent);
 
@@ -123,13 +136,13 @@ impl Cast {
             let granted = memory.send(plan_request(config, &model)).await??;
             let (core, head) = model.into_core(config, granted, spans);
             let links = LearnerLinks {
-                take_rollout: buffer.clone().recipient(),
-                sample: buffer.clone().recipient(),
-                update_priorities: buffer.clone().recipient(),
+                take_rollout: taps.tap("buffer", &store, buffer.clone().recipient()),
+                sample: taps.tap("buffer", &store, buffer.clone().recipient()),
+                update_priorities: taps.tap("buffer", &store, buffer.clone().recipient()),
                 published: published.clone(),
                 embedders: installs.clone(),
-                agents: vec![agent.clone().recipient()],
-                memory: memory.clone().recipient(),
+                agents: vec![taps.tap("agent", &act, agent.clone().recipient())],
+                memory: taps.tap("memory", &store, memory.clone().recipient()),
             };
             learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, head, links)));
             plan = Some(granted);
@@ -146,6 +159,11 @@ impl Cast {
     pub async fn install(&self, encoder: Option<MarketEncoder<Infer>>, head: Head) -> Result<()> {
         let agents = [self.agent.clone().recipient()];
         Ok(publish_to(&self.published, &self.installs, &agents, encoder, head, FIRST_VERSION).await?)
+    }
+
+    /// Threads of the agent and of the learner, for taps in front of them.
+    pub fn threads(&self) -> [actix::ArbiterHandle; 2] {
+        [2, 3].map(|i: usize| self.arbiters[i % self.arbiters.len()].handle())
     }
 
     /// Stops the threads; actors end with them.
@@ -171,6 +189,19 @@ fn embedders_anew(arbiter: &actix::ArbiterHandle, published: &Arc<Published>) ->
         installs: vec![install_structure, install_tactical, install_regime, install_lvn],
     })
 }
+
+impl EmbedderChildren {
+    /// With taps on the links of each embedder, named as it is.
+    fn watched(self, thread: &actix::ArbiterHandle, taps: &Taps) -> Self {
+        let mut names = EMBEDDERS.into_iter();
+        let links = self.links.0.map(|link| taps.tap(names.next().unwrap_or("embedder"), thread, link));
+        let installs = EMBEDDERS.into_iter().zip(self.installs).map(|(name, install)| taps.tap(name, thread, install)).collect();
+        Self { links: EmbedderLinks(links), installs }
+    }
+}
+
+/// Names of the embedders' actors, in the order of [`EmbedderLinks`].
+const EMBEDDERS: [&str; 4] = ["structure", "tactical", "regime", "lvn"];
 
 fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
     arbiter: &actix::ArbiterHandle,
@@ -207,17 +238,22 @@ fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
 }
 
 /// An agent's settings and links on a market; starts its venue and its feed.
-fn trading(config: &RunConfig, embedders: Option<EmbedderLinks>, act: &actix::ArbiterHandle) -> (AgentConfig, AgentLinks) {
+fn trading(
+    config: &RunConfig,
+    embedders: Option<EmbedderLinks>,
+    act: &actix::ArbiterHandle,
+    taps: &Taps,
+) -> (AgentConfig, AgentLinks) {
     let venue = Venue::start_in_arbiter(act, |_| Venue::default());
     let feed = Feed::start_in_arbiter(act, |_| Feed::default());
     let links = AgentLinks {
         embedders,
-        open_span: feed.clone().recipient(),
-        next_rows: feed.recipient(),
-        open_account: venue.clone().recipient(),
-        submit_order: venue.clone().recipient(),
-        pass_bar: venue.clone().recipient(),
-        close_position: venue.recipient(),
+        open_span: taps.tap("feed", act, feed.clone().recipient()),
+        next_rows: taps.tap("feed", act, feed.recipient()),
+        open_account: taps.tap("venue", act, venue.clone().recipient()),
+        submit_order: taps.tap("venue", act, venue.clone().recipient()),
+        pass_bar: taps.tap("venue", act, venue.clone().recipient()),
+        close_position: taps.tap("venue", act, venue.recipient()),
     };
     let settings = AgentConfig {
         env: config.env().clone(),

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod messages;
 pub mod model;
 pub mod outcome;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod run_folder;
@@ -28,7 +29,7 @@ pub mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use args::{Args, Command};
+use args::{Args, BenchCommand, Command};
 
 /// An error with its causes on one line, each said once: some errors already end with their cause.
 pub fn explain(error: &anyhow::Error) -> String {
@@ -60,7 +61,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Backtest { run, settings, block_len, gated } => backtest::run(&run, &settings, block_len, gated),
-        Command::Bench { filter, json } => bench::run(&filter, json.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Bench { command: Some(BenchCommand::Compare { a, b }), .. } => bench::compare(&a, &b).map(|()| ExitCode::SUCCESS),
+        Command::Bench { filters, json, command: None } => bench::run(&filters, json.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Devices => {
             devices::run();
             Ok(ExitCode::SUCCESS)

@@ -50,6 +50,11 @@ fn processor() -> String {
     line.and_then(|line| line.split_once(':')).map_or_else(|| "unknown".into(), |(_, name)| name.trim().to_owned())
 }
 
+/// Tasks that ran or waited over the last minute, where the system says so.
+pub fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
 /// Commit of the working folder, where it is a repository and git is there; `-dirty` where tracked files were changed since.
 pub fn git_hash() -> Option<String> {
     let git = |arguments: &[&str]| {

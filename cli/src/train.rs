@@ -152,7 +152,10 @@ fn described(config: &RunConfig, model: &Model) -> String {
 }
 
 /// Lanes over the training part, or of the task.
-fn lanes(config: &RunConfig, spans: Option<&MarketSpans>) -> Result<Lanes> {
+///
+/// # Errors
+/// Settings that cannot work.
+pub fn lanes(config: &RunConfig, spans: Option<&MarketSpans>) -> Result<Lanes> {
     let algorithm = config.algorithm();
     let (seed, num_envs) = (seed_of(config.seed, Stream::Lanes), algorithm.num_envs() as usize);
     let (env, rewards) = match (spans, &config.control) {

@@ -49,6 +49,9 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
             ("actor: ask on the same thread", Echo.start()),
             ("actor: ask across threads", Echo::start_in_arbiter(&arbiter.handle(), |_| Echo)),
         ] {
+            if !bench.wants_row(name) {
+                continue;
+            }
             let mut durations = Vec::with_capacity(REPEATS);
             for _ in 0..REPEATS {
                 let before = Instant::now();
@@ -61,7 +64,9 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         }
         for preset in [Preset::Tiny, Preset::Small] {
             let name = format!("actor: four embedders, one row, {preset:?}").to_lowercase();
-            bench.push(&name, "rows", 1, one_row(preset, &arbiter).await?);
+            if bench.wants_row(&name) {
+                bench.push(&name, "rows", 1, one_row(preset, &arbiter).await?);
+            }
         }
         arbiter.stop();
         Ok(())

@@ -3,12 +3,17 @@
 #![allow(clippy::disallowed_methods)] // timing is what this room is for
 
 mod actors;
+mod compare;
+mod flops;
 mod market;
 mod network;
+mod peak;
 mod replay;
+mod runs;
 mod store;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,14 +22,18 @@ use anyhow::{Context, Result};
 use grandmodel_embedders::{device, ops};
 use serde::Serialize;
 
-use crate::machine;
+use crate::{machine, profile::ProfileRow};
+
+pub use compare::compare;
+use flops::Flops;
+use peak::Peak;
 
 /// Time spent on the repetitions of one row.
 const ROW_BUDGET: Duration = Duration::from_millis(800);
 /// Fewest and most repetitions of one row.
 const REPEATS: (usize, usize) = (5, 20_000);
 
-/// One measured row.
+/// One measured row. Durations are those of one repetition, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What was timed.
@@ -35,39 +44,91 @@ pub struct Row {
     pub items: f64,
     /// Items a second at the median repetition.
     pub per_second: f64,
-    /// Median duration of a repetition, in microseconds.
+    /// Shortest.
+    pub min_us: f64,
+    /// A quarter is shorter.
+    pub q1_us: f64,
+    /// Half is shorter.
     pub median_us: f64,
-    /// 99th percentile of the durations, in microseconds.
+    /// A quarter is longer; `q3_us - q1_us` is the interquartile range.
+    pub q3_us: f64,
+    /// 99th percentile.
     pub p99_us: f64,
     /// Repetitions.
     pub repeats: usize,
+    /// Floating-point operations of the matrix products of one repetition, where they are what takes the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flops: Option<f64>,
+    /// Their share of the machine's measured peak at the median, on as many threads as the row uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_peak: Option<f64>,
+}
+
+/// What the rows belong to; written before them.
+#[derive(Serialize)]
+struct Header {
+    version: &'static str,
+    git_hash: Option<String>,
+    compiler: &'static str,
+    started: String,
+    machine: crate::report::Machine,
+    threads: usize,
+    simd: String,
+    /// Tasks that were running or waiting over the last minute before the start; what is above 0 disturbs.
+    load_average: Option<f64>,
+    peak_f32: Peak,
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
-    version: &'static str,
-    git_hash: Option<String>,
-    machine: crate::report::Machine,
-    threads: usize,
-    simd: String,
+    #[serde(flatten)]
+    header: Header,
     rows: &'a [Row],
+    profiles: &'a BTreeMap<String, Vec<ProfileRow>>,
 }
 
-/// Collects rows whose names contain a filter.
+/// Collects rows whose names contain one of the filters; none means all.
 pub struct Bench {
-    filter: String,
+    filters: Vec<String>,
+    threads: usize,
+    peak: Peak,
     rows: Vec<Row>,
+    profiles: BTreeMap<String, Vec<ProfileRow>>,
 }
 
 impl Bench {
-    /// Whether a row, or a group of rows, is wanted.
+    /// Whether something may be wanted of a group of rows.
     pub fn wants(&self, name: &str) -> bool {
-        name.contains(&self.filter) || self.filter.starts_with(name)
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter) || filter.starts_with(name))
+    }
+
+    /// Whether a row of this name is wanted.
+    pub fn wants_row(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    /// Keeps a profile of actors for the file.
+    pub fn keep_profile(&mut self, name: &str, rows: Vec<ProfileRow>) {
+        self.profiles.insert(name.into(), rows);
+    }
+
+    /// Worker threads.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Times `work`, which handles `items` items a call.
-    pub fn row(&mut self, name: &str, unit: &'static str, items: usize, mut work: impl FnMut()) {
-        if !name.contains(&self.filter) {
+    pub fn row(&mut self, name: &str, unit: &'static str, items: usize, work: impl FnMut()) {
+        self.time(name, unit, items, None, work);
+    }
+
+    /// As [`Bench::row`], with the arithmetic that one call asks for.
+    pub fn row_of_flops(&mut self, name: &str, unit: &'static str, items: usize, flops: Flops, work: impl FnMut()) {
+        self.time(name, unit, items, Some(flops), work);
+    }
+
+    fn time(&mut self, name: &str, unit: &'static str, items: usize, flops: Option<Flops>, mut work: impl FnMut()) {
+        if !self.wants_row(name) {
             return;
         }
         work();
@@ -78,76 +139,102 @@ impl Bench {
             work();
             durations.push(before.elapsed().as_secs_f64());
         }
-        self.push(name, unit, items, durations);
+        self.take(name, unit, items, flops, durations);
     }
 
     /// Takes durations that were measured elsewhere, in seconds.
-    pub fn push(&mut self, name: &str, unit: &'static str, items: usize, mut durations: Vec<f64>) {
+    pub fn push(&mut self, name: &str, unit: &'static str, items: usize, durations: Vec<f64>) {
+        self.take(name, unit, items, None, durations);
+    }
+
+    fn take(&mut self, name: &str, unit: &'static str, items: usize, flops: Option<Flops>, mut durations: Vec<f64>) {
         durations.sort_by(f64::total_cmp);
         let at = |q: f64| durations[((durations.len() - 1) as f64 * q).round() as usize];
+        let median = at(0.5).max(1e-12);
         let row = Row {
             name: name.into(),
             unit,
             items: items as f64,
-            per_second: items as f64 / at(0.5).max(1e-12),
+            per_second: items as f64 / median,
+            min_us: at(0.0) * 1e6,
+            q1_us: at(0.25) * 1e6,
             median_us: at(0.5) * 1e6,
+            q3_us: at(0.75) * 1e6,
             p99_us: at(0.99) * 1e6,
             repeats: durations.len(),
+            flops: flops.map(|flops| flops.count),
+            share_of_peak: flops.map(|flops| flops.count / median / self.peak.of(flops.threads)),
         };
+        let share = row.share_of_peak.map_or(String::new(), |share| format!("{:.1} %", share * 100.0));
         println!(
-            "{:<44} {:>12} {:<14} {:>12.1} {:>12.1}",
+            "{:<52} {:>10} {:<14} {:>11.1} {:>11.1} {:>11.1} {share:>9}",
             row.name,
             rate(row.per_second),
             format!("{}/s", row.unit),
             row.median_us,
+            row.q3_us - row.q1_us,
             row.p99_us
         );
         self.rows.push(row);
     }
 }
 
-/// Runs every row whose name contains `filter`.
+/// Runs every row whose name contains one of the filters.
 ///
 /// # Errors
 /// A component that does not start, or a file that cannot be written.
-pub fn run(filter: &str, json: Option<&Path>) -> Result<()> {
+pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     let threads = machine::start_workers(0)?;
-    let described = machine::describe(&device::cpu());
-    println!(
-        "{}, {} cores, {:.1} GiB, {threads} threads, {} kernels",
-        described.cpu,
-        described.num_cpus,
-        gib(described.memory_bytes),
-        ops::simd_level()
-    );
-    println!("{:<44} {:>12} {:<14} {:>12} {:>12}", "", "rate", "", "median us", "p99 us");
-    let mut bench = Bench { filter: filter.into(), rows: Vec::new() };
+    let header = header(threads);
+    println!("{}", header.line());
+    println!("{:<52} {:>10} {:<14} {:>11} {:>11} {:>11} {:>9}", "", "rate", "", "median us", "IQR us", "p99 us", "of peak");
+    let mut bench = Bench { filters: filters.to_vec(), threads, peak: header.peak_f32, rows: Vec::new(), profiles: BTreeMap::new() };
     market::rows(&mut bench)?;
     network::rows(&mut bench)?;
     actors::rows(&mut bench)?;
+    runs::rows(&mut bench)?;
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;
     if let Some(path) = json {
-        let git_hash = machine::git_hash();
-        let report = Report {
-            version: env!("CARGO_PKG_VERSION"),
-            git_hash,
-            machine: described,
-            threads,
-            simd: ops::simd_level().to_string(),
-            rows: &bench.rows,
-        };
+        let report = Report { header, rows: &bench.rows, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())
 }
 
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
+fn header(threads: usize) -> Header {
+    // Before anything of ours runs.
+    let load_average = machine::load_average();
+    Header {
+        version: env!("CARGO_PKG_VERSION"),
+        git_hash: machine::git_hash(),
+        compiler: env!("GRANDMODEL_COMPILER"),
+        started: machine::now(),
+        machine: machine::describe(&device::cpu()),
+        threads,
+        simd: ops::simd_level().to_string(),
+        load_average,
+        peak_f32: Peak::measure(threads),
+    }
+}
+
+impl Header {
+    fn line(&self) -> String {
+        let Self { machine, threads, simd, compiler, peak_f32, .. } = self;
+        let load = self.load_average.map_or("unknown".into(), |load| format!("{load:.2}"));
+        let gib = machine.memory_bytes as f64 / f64::from(1 << 30);
+        let (one, all) = (peak_f32.one_thread / 1e9, peak_f32.all_threads / 1e9);
+        format!(
+            "{}, {} cores, {gib:.1} GiB, {threads} threads, {simd} kernels, {compiler}\n\
+             f32 peak {one:.1} GFLOP/s on one thread, {all:.1} on {threads}; load average at start {load}",
+            machine.cpu, machine.num_cpus
+        )
+    }
 }
 
 fn rate(per_second: f64) -> String {
     match per_second {
+        x if x >= 1e9 => format!("{:.2} G", x / 1e9),
         x if x >= 1e6 => format!("{:.2} M", x / 1e6),
         x if x >= 1e3 => format!("{:.2} k", x / 1e3),
         x => format!("{x:.2}"),
