@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // timing is what this room is for
 
 mod actors;
+mod control;
 mod market;
 mod network;
 mod replay;
@@ -127,6 +128,7 @@ pub fn run(filter: &str, json: Option<&Path>) -> Result<()> {
     actors::rows(&mut bench)?;
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;
+    control::rows(&mut bench)?;
     if let Some(path) = json {
         let git_hash = machine::git_hash();
         let report = Report {
