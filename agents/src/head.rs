@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     heads::{Acted, ActorCritic, ActorCriticTape, Memory, Mode, QuantileHead, QuantileTape, Seen, Squash, SquashedPolicy, SquashedTape},
-    net::Columns,
+    net::{Columns, MlpTape},
     space::ActionSpace,
 };
 
@@ -35,6 +35,7 @@ pub struct Head {
 #[derive(Clone, Debug, Default)]
 pub struct HeadScratch {
     pub(crate) actor_critic: ActorCriticTape,
+    value: MlpTape,
     quantile: QuantileTape,
     squashed: SquashedTape,
 }
@@ -155,7 +156,7 @@ impl Head {
         let ahead = ahead.map(|values| Columns { values, stride: values.len(), offset: 0 });
         match &self.shape {
             HeadShape::ActorCritic(shape) => {
-                shape.forward(&self.parameters, observation, ahead, 1, memory, masks, &mut scratch.actor_critic);
+                shape.forward_policy(&self.parameters, observation, ahead, 1, memory, masks, &mut scratch.actor_critic);
                 out.copy_from_slice(&scratch.actor_critic.policy);
             }
             HeadShape::Quantile(shape) => shape.vote(&self.parameters, observation, ahead, masks, &mut scratch.quantile, out),
@@ -173,6 +174,10 @@ impl Head {
         scratch: &mut HeadScratch,
     ) -> Vec<f32> {
         let HeadShape::ActorCritic(shape) = &self.shape else { return Vec::new() };
+        if shape.apart().is_some() {
+            shape.forward_value(&self.parameters, observation, ahead, n, &mut scratch.value);
+            return scratch.value.output().to_vec();
+        }
         shape.forward(&self.parameters, observation, ahead, n, memory, &[], &mut scratch.actor_critic);
         scratch.actor_critic.value.clone()
     }

@@ -2,7 +2,10 @@
 //! no clock; the actor around it gathers the market parts first.
 //!
 //! The market does not react, so all rows of a rollout are known before its first step ([`crate::env::VecMarketEnv::plan`]). Their
-//! embeddings are one large batch; the steps then run only [`Head`]. The numbers are those of a step-by-step walk.
+//! embeddings are one large batch; the steps then run only [`Head`]. The numbers are those of a step-by-step walk. Values that acting does not need are
+//! computed in pieces, beside the steps where there is a thread for it.
+
+mod values;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,6 +15,7 @@ use grandmodel_buffers::{
 };
 use rand_chacha::ChaCha8Rng;
 
+use self::values::{ValuePiece, Values};
 use crate::{
     AgentsError,
     env::RowPlan,
@@ -133,6 +137,7 @@ pub struct CollectScratch {
     rows: Vec<(u16, u32)>,
     observation: Vec<f32>,
     state: Vec<f32>,
+    pieces: Vec<ValuePiece>,
 }
 
 /// Runs `num_steps` steps over all lanes; stores the requested action, on-policy with its log-probability and value, off-policy with what followed.
@@ -151,7 +156,7 @@ pub fn collect(
     rng: &mut ChaCha8Rng,
     scratch: &mut CollectScratch,
 ) -> Result<(TransitionBlock, RolloutStats), AgentsError> {
-    let (num_envs, width, shape) = (lanes.num_envs(), lanes.observation_width(), &head.shape);
+    let (num_envs, shape) = (lanes.num_envs(), &head.shape);
     let state_width = shape.state_width();
     memory.state.resize(num_envs * state_width, 0.0);
     memory.starts.resize(num_envs, true);
@@ -164,39 +169,19 @@ pub fn collect(
     }
     head.begin_rollout(num_envs, rng, &mut scratch.head);
     let on_policy = shape.is_on_policy();
-    for t in 0..num_steps {
-        let at = t * num_envs;
-        let ahead = market.and_then(|market| ahead_of(&market, at..at + num_envs, shape.ahead_width(), &mut scratch.ahead));
-        let seen = Seen { lanes: num_envs, observation: lanes.observation(), ahead };
-        let mut remembered = Memory { lanes: num_envs, starts: &memory.starts, state: &mut memory.state };
-        head.act(&seen, &mut remembered, mode, rng, &mut scratch.head, &mut scratch.acted);
-        if let Some(MarketRollout { plan, .. }) = market {
-            block.table.extend_from_slice(&plan.table[at..at + num_envs]);
-            block.row.extend_from_slice(&plan.row[at..at + num_envs]);
+    let mut pieces = std::mem::take(&mut scratch.pieces);
+    let mut values = Values::apart(head, num_envs, num_steps * num_envs, &mut pieces);
+    rayon::in_place_scope(|scope| {
+        for t in 0..num_steps {
+            step(lanes, head, market, t * num_envs, mode, memory, rng, scratch, &mut block, &mut stats)?;
+            if let Some(values) = &mut values {
+                values.advance(scope, &block.observation, (t + 1) * num_envs, market);
+            }
         }
-        block.observation.extend_from_slice(lanes.observation());
-        block.action.extend_from_slice(&scratch.acted.action);
-        block.log_prob.extend_from_slice(&scratch.acted.log_prob);
-        block.value.extend_from_slice(&scratch.acted.value);
-        if !stats.action_counts.is_empty() {
-            scratch.acted.action.iter().for_each(|action| stats.action_counts[*action as usize] += 1);
-        }
-        lanes.step(&scratch.acted.action, shape.squash())?;
-        let result = lanes.result();
-        block.reward.extend_from_slice(&result.rewards);
-        stats.finished.extend_from_slice(&result.finished);
-        for lane in 0..num_envs {
-            let (terminated, truncated) = (result.terminated[lane], result.truncated[lane]);
-            block.flags.push(if terminated { flags::TERMINATED } else { 0 } | if truncated { flags::TRUNCATED } else { 0 });
-            memory.starts[lane] = terminated || truncated;
-        }
-        if on_policy {
-            bootstrap(lanes, head, market, at, memory, scratch, &mut block);
-        } else {
-            follow_ends(lanes, market, at, width, &mut block);
-        }
-        forget(memory, state_width);
-    }
+        Ok::<_, AgentsError>(())
+    })?;
+    pieces.iter().for_each(|piece| block.value.extend_from_slice(piece.values()));
+    scratch.pieces = pieces;
     let after = num_steps * num_envs;
     if on_policy {
         let ahead = market.and_then(|market| ahead_of(&market, after..after + num_envs, shape.ahead_width(), &mut scratch.ahead));
@@ -212,6 +197,54 @@ pub fn collect(
     }
     block.reward_scale = lanes.reward_scale(&block.reward, &block.flags);
     Ok((block, stats))
+}
+
+/// One step of all lanes, whose transitions begin at `at`.
+#[allow(clippy::too_many_arguments, reason = "as above")]
+fn step(
+    lanes: &mut Lanes,
+    head: &Head,
+    market: Option<MarketRollout<'_>>,
+    at: usize,
+    mode: Mode,
+    memory: &mut LaneMemory,
+    rng: &mut ChaCha8Rng,
+    scratch: &mut CollectScratch,
+    block: &mut TransitionBlock,
+    stats: &mut RolloutStats,
+) -> Result<(), AgentsError> {
+    let (num_envs, shape) = (lanes.num_envs(), &head.shape);
+    let ahead = market.and_then(|market| ahead_of(&market, at..at + num_envs, shape.ahead_width(), &mut scratch.ahead));
+    let seen = Seen { lanes: num_envs, observation: lanes.observation(), ahead };
+    let mut remembered = Memory { lanes: num_envs, starts: &memory.starts, state: &mut memory.state };
+    head.act(&seen, &mut remembered, mode, rng, &mut scratch.head, &mut scratch.acted);
+    if let Some(MarketRollout { plan, .. }) = market {
+        block.table.extend_from_slice(&plan.table[at..at + num_envs]);
+        block.row.extend_from_slice(&plan.row[at..at + num_envs]);
+    }
+    block.observation.extend_from_slice(lanes.observation());
+    block.action.extend_from_slice(&scratch.acted.action);
+    block.log_prob.extend_from_slice(&scratch.acted.log_prob);
+    block.value.extend_from_slice(&scratch.acted.value);
+    if !stats.action_counts.is_empty() {
+        scratch.acted.action.iter().for_each(|action| stats.action_counts[*action as usize] += 1);
+    }
+    lanes.step(&scratch.acted.action, shape.squash())?;
+    let result = lanes.result();
+    block.reward.extend_from_slice(&result.rewards);
+    stats.finished.extend_from_slice(&result.finished);
+    for lane in 0..num_envs {
+        let (terminated, truncated) = (result.terminated[lane], result.truncated[lane]);
+        block.flags.push(if terminated { flags::TERMINATED } else { 0 } | if truncated { flags::TRUNCATED } else { 0 });
+        memory.starts[lane] = terminated || truncated;
+    }
+    if shape.is_on_policy() {
+        bootstrap(lanes, head, market, at, memory, scratch, block);
+    } else {
+        follow_ends(lanes, market, at, lanes.observation_width(), block);
+    }
+    forget(memory, shape.state_width());
+    Ok(())
 }
 
 /// Lanes that begin an episode remember nothing.

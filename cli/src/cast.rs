@@ -1,8 +1,8 @@
 //! The cast of a run: every actor of the design started on its thread, with the addresses that the others need.
 //!
 //! Threads: on a market one for memory and buffer, one for the four embedders, one for agent, venue and feed, one for the learner. A control task steps and
-//! learns in microseconds, less than a message takes between threads: there all share one. Numbers never depend on it: bulk work is cut into fixed pieces
-//! that the worker pool shares.
+//! learns in microseconds, less than a message takes between threads: there all share the thread of the loop that asks them. Numbers never depend on it:
+//! bulk work is cut into fixed pieces that the worker pool shares.
 
 use std::sync::Arc;
 
@@ -97,9 +97,8 @@ impl Cast {
     /// # Errors
     /// As [`Cast::start`].
     pub async fn start_watched(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64, taps: &Taps) -> Result<Self> {
-        let num_threads = if config.is_market() { 4 } else { 1 };
-        let arbiters: Vec<Arbiter> = (0..num_threads).map(|_| Arbiter::new()).collect();
-        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i: usize| arbiters[i % num_threads].handle());
+        let arbiters: Vec<Arbiter> = (0..if config.is_market() { 4 } else { 0 }).map(|_| Arbiter::new()).collect();
+        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle));
 
         let memory = Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
@@ -238,12 +237,7 @@ fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
 }
 
 /// An agent's settings and links on a market; starts its venue and its feed.
-fn trading(
-    config: &RunConfig,
-    embedders: Option<EmbedderLinks>,
-    act: &actix::ArbiterHandle,
-    taps: &Taps,
-) -> (AgentConfig, AgentLinks) {
+fn trading(config: &RunConfig, embedders: Option<EmbedderLinks>, act: &actix::ArbiterHandle, taps: &Taps) -> (AgentConfig, AgentLinks) {
     let venue = Venue::start_in_arbiter(act, |_| Venue::default());
     let feed = Feed::start_in_arbiter(act, |_| Feed::default());
     let links = AgentLinks {

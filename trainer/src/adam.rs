@@ -4,6 +4,8 @@
 use grandmodel_embedders::simd_fn;
 use serde::{Deserialize, Serialize};
 
+use crate::pair::side_by_side;
+
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 /// Sums that run side by side in a norm: as many as the widest registers hold, so that the order of additions is fixed.
@@ -39,22 +41,59 @@ impl Adam {
         if !norm.is_finite() {
             return norm;
         }
-        let scale = (f64::from(max_grad_norm) / (norm + 1e-6)).min(1.0) as f32;
         self.step += 1;
-        let steps = self.step.min(i32::MAX as u64) as i32;
-        let correct_1 = 1.0 - f64::from(BETA_1).powi(steps);
-        let correct_2 = 1.0 - f64::from(BETA_2).powi(steps);
-        let factors = [scale, (learning_rate / correct_1) as f32, (1.0 / correct_2.sqrt()) as f32, eps];
+        let factors = factors(self.step, norm, learning_rate, eps, max_grad_norm);
         descend(parameters, gradient, &mut self.first_moment, &mut self.second_moment, factors);
         norm
     }
 }
 
+impl Adam {
+    /// As [`Adam::step`], each half of the parameters on a thread of its own where there is one.
+    pub(crate) fn step_in_two(
+        &mut self,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        learning_rate: f64,
+        eps: f32,
+        max_grad_norm: f32,
+    ) -> f64 {
+        let at = parameters.len() / 2;
+        let (g_1, g_2) = gradient.split_at(at);
+        let (mut one, mut two) = (0.0, 0.0);
+        side_by_side(|| one = squares(g_1), || two = squares(g_2));
+        let norm = (one + two).sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
+        self.step += 1;
+        let factors = factors(self.step, norm, learning_rate, eps, max_grad_norm);
+        let [(p_1, p_2), (m_1, m_2), (v_1, v_2)] =
+            [parameters, &mut self.first_moment[..], &mut self.second_moment[..]].map(|values| values.split_at_mut(at));
+        side_by_side(|| descend(p_1, g_1, m_1, v_1, factors), || descend(p_2, g_2, m_2, v_2, factors));
+        norm
+    }
+}
+
+/// What [`descend`] multiplies by at a step: the clip, the rate and the second moment's correction, and `eps`.
+pub(crate) fn factors(step: u64, norm: f64, learning_rate: f64, eps: f32, max_grad_norm: f32) -> [f32; 4] {
+    let scale = (f64::from(max_grad_norm) / (norm + 1e-6)).min(1.0) as f32;
+    let steps = step.min(i32::MAX as u64) as i32;
+    let correct_1 = 1.0 - f64::from(BETA_1).powi(steps);
+    let correct_2 = 1.0 - f64::from(BETA_2).powi(steps);
+    [scale, (learning_rate / correct_1) as f32, (1.0 / correct_2.sqrt()) as f32, eps]
+}
+
 /// Euclidean norm of all gradients together.
 pub fn global_norm(gradient: &[f32]) -> f64 {
+    squares(gradient).sqrt()
+}
+
+/// Sum of the squares.
+pub(crate) fn squares(gradient: &[f32]) -> f64 {
     let mut sums = [0.0; LANES];
     add_squares(&mut sums, gradient);
-    sums.iter().sum::<f64>().sqrt()
+    sums.iter().sum()
 }
 
 simd_fn! {

@@ -18,7 +18,11 @@ use crate::{
     config::PpoConfig,
     encoder::EncoderLearner,
     gae,
-    ppo::{LearningSet, LossSums, PpoScratch, head_gradient},
+    ppo::{
+        LearningSet, LossSums, PpoScratch,
+        apart::{self, ApartRoom, Passes},
+        head_gradient,
+    },
     snapshot::{LearnerState, Snapshot, another_network},
 };
 
@@ -38,6 +42,9 @@ pub struct Learner {
     ppo: PpoConfig,
     plan: BatchPlan,
     scratch: PpoScratch,
+    apart: ApartRoom,
+    /// Samples of every pass of the last round.
+    orders: Vec<u32>,
     /// Of the last effective batch.
     gradient: Vec<f32>,
     /// `[T, N]` advantages of the last effective batch, normalised over it.
@@ -73,6 +80,8 @@ impl Learner {
             ppo,
             plan,
             scratch: PpoScratch::default(),
+            apart: ApartRoom::default(),
+            orders: Vec::new(),
             gradient: Vec::new(),
             advantages: Vec::new(),
         }
@@ -98,6 +107,53 @@ impl Learner {
     fn epochs(&mut self, set: &LearningSet<'_>) -> Result<LearnReport, TrainerError> {
         let learning_rate = self.ppo.learning_rate * if self.ppo.anneal_lr { self.left() } else { 1.0 };
         let clip_coef = self.ppo.clip_coef * if self.ppo.anneal_clip_coef { self.left() as f32 } else { 1.0 };
+        let Passed { all, last, norms, steps } = match self.head.apart() {
+            Some(_) if self.encoder.is_none() => self.passes_apart(set, learning_rate, clip_coef)?,
+            _ => self.passes(set, learning_rate, clip_coef)?,
+        };
+        let losses = vec![
+            ("policy_loss", all.policy / all.count),
+            ("value_loss", all.value / all.count),
+            ("entropy", all.entropy / all.count),
+            ("aux_loss", all.aux / all.count),
+            ("approx_kl", last.approx_kl / last.count),
+            ("clipfrac", all.clipped / all.count),
+            ("grad_norm", norms / steps as f64),
+        ];
+        Ok(LearnReport { losses, learning_rate, reward_deviation: 1.0, optimizer_steps: steps })
+    }
+
+    /// Policy and value side by side.
+    fn passes_apart(&mut self, set: &LearningSet<'_>, learning_rate: f64, clip_coef: f32) -> Result<Passed, TrainerError> {
+        let count = set.block.num_transitions();
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        self.orders.clear();
+        for _ in 0..self.ppo.update_epochs {
+            shuffle(&mut order, &mut self.rng);
+            self.orders.extend_from_slice(&order);
+        }
+        let per_minibatch = (count / self.ppo.num_minibatches as usize).max(1);
+        let passes = Passes {
+            orders: &self.orders,
+            count,
+            per_minibatch,
+            weights: self.ppo.weights(per_minibatch, clip_coef),
+            norm_adv: self.ppo.norm_adv,
+            target_kl: self.ppo.target_kl.map(f64::from),
+            learning_rate,
+            adam_eps: ADAM_EPS,
+            max_grad_norm: self.ppo.max_grad_norm,
+        };
+        let nets = self.head.apart().expect("Invariant: the caller has looked");
+        let walked = apart::walk(nets, self.head.space(), &mut self.parameters, &mut self.adam, *set, &passes, &mut self.apart);
+        if let Some((what, value)) = walked.diverged {
+            self.check(what, value)?;
+        }
+        Ok(Passed { all: walked.all, last: walked.last, norms: walked.norms, steps: walked.steps })
+    }
+
+    /// One optimiser step after the other, whatever the network.
+    fn passes(&mut self, set: &LearningSet<'_>, learning_rate: f64, clip_coef: f32) -> Result<Passed, TrainerError> {
         let units = Units::of(set.block);
         let mut order: Vec<u32> = (0..units.count).collect();
         let per_minibatch = (order.len() / self.ppo.num_minibatches as usize).max(1);
@@ -123,16 +179,7 @@ impl Learner {
                 break;
             }
         }
-        let losses = vec![
-            ("policy_loss", all.policy / all.count),
-            ("value_loss", all.value / all.count),
-            ("entropy", all.entropy / all.count),
-            ("aux_loss", all.aux / all.count),
-            ("approx_kl", last.approx_kl / last.count),
-            ("clipfrac", all.clipped / all.count),
-            ("grad_norm", norms / steps as f64),
-        ];
-        Ok(LearnReport { losses, learning_rate, reward_deviation: 1.0, optimizer_steps: steps })
+        Ok(Passed { all, last, norms, steps })
     }
 
     /// Gradient of one effective batch into `self.gradient`. Without an encoder it is one block; with one, fixed blocks of which at most a micro-batch is
@@ -247,6 +294,17 @@ impl Learner {
         self.state = snapshot.state;
         Ok(())
     }
+}
+
+/// What the passes over a rollout did.
+struct Passed {
+    all: LossSums,
+    /// Of the last pass.
+    last: LossSums,
+    /// Sum of the norms.
+    norms: f64,
+    /// Optimiser steps.
+    steps: u64,
 }
 
 /// What is shuffled: single samples, or with an LSTM whole lanes.

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod learner;
 pub mod messages;
 pub mod offpolicy;
+mod pair;
 pub mod ppo;
 pub mod qrdqn;
 pub mod replay_learner;

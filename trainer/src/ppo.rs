@@ -1,5 +1,5 @@
-//! The PPO loss as a pure function: outputs of policy and value and the samples they belong to in; gradients of those outputs and the sums behind the
-//! metrics out. What computes the outputs and carries the gradients on is not its business.
+//! The gradient of PPO: a head and the samples of a block in; its gradient and the sums behind the metrics out. The losses themselves are pure functions of
+//! the head's outputs ([`loss`]).
 //!
 //! Losses are sums over the samples divided by the effective batch, so that the gradients of all blocks of an optimiser step add up to the gradient of
 //! the mean, whatever the number of blocks.
@@ -7,13 +7,17 @@
 //! # Source
 //! Schulman et al. 2017, arXiv:1707.06347, equations 7 and 9; details as CleanRL's `ppo.py`.
 
+pub(crate) mod apart;
+pub(crate) mod loss;
+
 use grandmodel_agents::{
-    heads::{ActorCritic, ActorCriticTape, Memory, distribution},
+    heads::{ActorCritic, ActorCriticTape, Memory},
     net::Columns,
     space::ActionSpace,
 };
 use grandmodel_buffers::{TransitionBlock, block::flags};
 
+use self::loss::{LossRoom, Taken, Weights};
 use crate::config::PpoConfig;
 
 /// Samples of one gradient block as the loss takes them, row-major. Of a network with an LSTM whole lanes, time-major.
@@ -126,6 +130,7 @@ pub struct PpoScratch {
     tape: ActorCriticTape,
     d_policy: Vec<f32>,
     d_value: Vec<f32>,
+    room: LossRoom,
     /// `[batch, ahead_width]` gradient of the part ahead of the last block.
     pub d_ahead: Vec<f32>,
 }
@@ -144,87 +149,64 @@ pub fn head_gradient(
     scratch: &mut PpoScratch,
     gradient: &mut [f32],
 ) -> LossSums {
-    let PpoScratch { samples, tape, d_policy, d_value, d_ahead } = scratch;
+    let PpoScratch { samples, tape, d_policy, d_value, d_ahead, room } = scratch;
     let stride = shape.ahead_width();
     let columns = ahead.map(|values| Columns { values, stride, offset: 0 });
     let mut memory = Memory { lanes: samples.lanes, starts: &samples.starts, state: &mut samples.state };
     shape.forward(parameters, &samples.observation, columns, samples.batch, &mut memory, &[], tape);
-    d_policy.clear();
     d_policy.resize(tape.policy.len(), 0.0);
-    d_value.clear();
     d_value.resize(samples.batch, 0.0);
-    let log_std = shape.log_std(parameters);
-    let mut d_log_std = vec![0.0; log_std.len()];
+    let weights = ppo.weights(effective_batch, clip_coef);
     let mut sums = LossSums { count: samples.batch as f64, ..LossSums::default() };
-    let scale = 1.0 / effective_batch as f32;
-    let width = shape.policy_width();
-    for (i, row) in tape.policy.chunks_exact_mut(width).enumerate() {
-        let d_row = &mut d_policy[i * width..(i + 1) * width];
-        match shape.space() {
-            ActionSpace::Discrete { .. } => {
-                distribution::log_softmax(row);
-                let action = samples.action[i] as usize;
-                let entropy = distribution::entropy(row);
-                let d_log_prob = scale * surrogate(row[action], samples, i, clip_coef, &mut sums);
-                // d ln p_a / d l_j = [j = a] - p_j; d H / d l_j = -p_j (ln p_j + H)
-                for (d, log_p) in d_row.iter_mut().zip(row.iter()) {
-                    let p = log_p.exp();
-                    *d = -d_log_prob * p + scale * ppo.ent_coef * p * (log_p.max(-80.0) + entropy);
-                }
-                d_row[action] += d_log_prob;
-                sums.entropy += f64::from(entropy);
-            }
-            ActionSpace::Box { width, .. } => {
-                let action = &samples.action[i * width..(i + 1) * width];
-                let log_prob = distribution::gaussian_log_prob(action, row, log_std);
-                let d_log_prob = scale * surrogate(log_prob, samples, i, clip_coef, &mut sums);
-                for (j, d) in d_row.iter_mut().enumerate() {
-                    // d ln p / d mean = (a - mean) / s^2; d ln p / d ln s = ((a - mean) / s)^2 - 1; d H / d ln s = 1
-                    let inverse = (-log_std[j]).exp();
-                    let z = (action[j] - row[j]) * inverse;
-                    *d = d_log_prob * z * inverse;
-                    d_log_std[j] += d_log_prob * (z * z - 1.0) - scale * ppo.ent_coef;
-                }
-                sums.entropy += f64::from(distribution::gaussian_entropy(log_std));
-            }
-        }
-        let (loss, slope) = value_loss(tape.value[i], samples.value[i], samples.returns[i], ppo, clip_coef);
-        sums.value += f64::from(loss);
-        d_value[i] = scale * ppo.vf_coef * slope;
-    }
-    let at = gradient.len() - d_log_std.len();
-    gradient[at..].iter_mut().zip(&d_log_std).for_each(|(g, d)| *g += d);
+    let log_std = shape.log_std(parameters);
+    let d_log_std = gradient.len() - log_std.len();
+    policy_gradient(
+        shape.space(),
+        &tape.policy,
+        log_std,
+        &samples.taken(),
+        &weights,
+        d_policy,
+        &mut gradient[d_log_std..],
+        room,
+        &mut sums,
+    );
+    loss::value(&tape.value, &samples.value, &samples.returns, &weights, d_value, room, &mut sums);
     d_ahead.resize(samples.batch * stride, 0.0);
     let Samples { observation, batch, starts, lanes, .. } = &*samples;
     shape.backward(parameters, observation, *batch, starts, *lanes, tape, d_policy, d_value, gradient, d_ahead);
     sums
 }
 
-/// `max(-ratio A, -clip(ratio) A)` into the sums; returns its derivative by the log-probability.
-fn surrogate(log_prob: f32, samples: &Samples, index: usize, clip_coef: f32, sums: &mut LossSums) -> f32 {
-    let advantage = samples.advantage[index];
-    let log_ratio = log_prob - samples.log_prob[index];
-    let ratio = log_ratio.exp();
-    let clipped = ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef);
-    let (plain, bounded) = (-ratio * advantage, -clipped * advantage);
-    sums.policy += f64::from(plain.max(bounded));
-    sums.approx_kl += f64::from(ratio - 1.0 - log_ratio);
-    sums.clipped += f64::from(u8::from((ratio - 1.0).abs() > clip_coef));
-    // Inside the clip both are equal; outside, the bounded one is constant.
-    if plain >= bounded { plain } else { 0.0 }
+/// Writes the gradient by the policy's outputs and adds that by `log_std`, empty for a categorical policy.
+pub(crate) fn policy_gradient(
+    space: ActionSpace,
+    policy: &[f32],
+    log_std: &[f32],
+    taken: &Taken<'_>,
+    weights: &Weights,
+    d_policy: &mut [f32],
+    d_log_std: &mut [f32],
+    room: &mut LossRoom,
+    sums: &mut LossSums,
+) {
+    match space {
+        ActionSpace::Discrete { .. } => loss::categorical(policy, taken, weights, d_policy, room, sums),
+        ActionSpace::Box { .. } => loss::gaussian(policy, log_std, taken, weights, d_policy, d_log_std, room, sums),
+    }
 }
 
-/// `0.5 (V - R)^2`, or with `clip_vloss` the larger of that and the same for the value clipped around the old one; and its derivative by V.
-fn value_loss(value: f32, old: f32, returns: f32, ppo: &PpoConfig, clip_coef: f32) -> (f32, f32) {
-    let error = value - returns;
-    let plain = (0.5 * error * error, error);
-    if !ppo.clip_vloss {
-        return plain;
+impl Samples {
+    fn taken(&self) -> Taken<'_> {
+        Taken { action: &self.action, log_prob: &self.log_prob, advantage: &self.advantage }
     }
-    let change = (value - old).clamp(-clip_coef, clip_coef);
-    let near = old + change - returns;
-    let inside = change == value - old;
-    if 0.5 * near * near > plain.0 { (0.5 * near * near, if inside { near } else { 0.0 }) } else { plain }
+}
+
+impl PpoConfig {
+    pub(crate) fn weights(&self, effective_batch: usize, clip_coef: f32) -> Weights {
+        let scale = 1.0 / effective_batch as f32;
+        Weights { scale, clip_coef, ent_coef: self.ent_coef, vf_coef: self.vf_coef, clip_vloss: self.clip_vloss }
+    }
 }
 
 #[cfg(test)]

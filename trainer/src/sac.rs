@@ -15,6 +15,7 @@ use crate::{
     adam::Adam,
     config::SacConfig,
     offpolicy::{self, AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate},
+    pair::side_by_side,
 };
 
 mod critic;
@@ -44,8 +45,10 @@ pub struct SacLearner {
 /// Arrays of one update, reused.
 #[derive(Default)]
 struct Room {
-    now: SquashedTape,
-    next: SquashedTape,
+    halves: [Half; 2],
+    /// Of the policy at both observations, as the tapes of the halves hold them.
+    log_prob: Vec<f32>,
+    next_log_prob: Vec<f32>,
     noise: Vec<f32>,
     next_noise: Vec<f32>,
     /// `[batch, critic input]` observations with the actions that were stored, that follow, that the policy would take.
@@ -56,6 +59,14 @@ struct Room {
     target: Vec<f32>,
     d_action: Vec<f32>,
     d_log_prob: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+/// The policy's passes over one half of the samples; halves are part of a run's bits, threads are not.
+#[derive(Default)]
+struct Half {
+    now: SquashedTape,
+    next: SquashedTape,
     gradient: Vec<f32>,
 }
 
@@ -102,8 +113,10 @@ impl SacLearner {
         if due {
             self.state.target_period += 1;
             let [policy, ..] = self.shape.lens();
-            let online = &self.parameters[policy..policy + self.target_parameters.len()];
-            offpolicy::blend(&mut self.target_parameters, online, self.config.tau);
+            let (len, tau) = (self.target_parameters.len() / 2, self.config.tau);
+            let (online_1, online_2) = self.parameters[policy..policy + 2 * len].split_at(len);
+            let (target_1, target_2) = self.target_parameters.split_at_mut(len);
+            side_by_side(|| offpolicy::blend(target_1, online_1, tau), || offpolicy::blend(target_2, online_2, tau));
         }
     }
 }

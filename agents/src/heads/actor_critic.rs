@@ -177,6 +177,15 @@ impl ActorCritic {
         }
     }
 
+    /// Policy and value where they share nothing but the observation, so that each can be computed without the other; none with an LSTM, whose states
+    /// advance together.
+    pub fn apart(&self) -> Option<[&MlpShape; 2]> {
+        match self.branches.as_slice() {
+            [Branch { lstm: None, mlp: policy }, Branch { lstm: None, mlp: value }] => Some([policy, value]),
+            _ => None,
+        }
+    }
+
     /// Outputs of a batch, time-major where there is an LSTM; in `tape.policy` and `tape.value`.
     ///
     /// # Shapes
@@ -227,6 +236,36 @@ impl ActorCritic {
             }
             _ => unreachable!("Invariant: one trunk or two"),
         }
+    }
+
+    /// As [`ActorCritic::forward`], but where policy and value are apart the policy alone: `tape.value` stays empty then.
+    pub fn forward_policy(
+        &self,
+        parameters: &[f32],
+        observation: &[f32],
+        ahead: Option<Columns<'_>>,
+        batch: usize,
+        memory: &mut Memory<'_>,
+        masks: &[Vec<f32>],
+        tape: &mut ActorCriticTape,
+    ) {
+        let Some([policy, _]) = self.apart() else {
+            return self.forward(parameters, observation, ahead, batch, memory, masks, tape);
+        };
+        tape.branches.resize_with(2, Default::default);
+        let mlp_tape = &mut tape.branches[0].1;
+        policy.masked_forward(&parameters[..policy.num_parameters()], observation, ahead, batch, masks, mlp_tape);
+        tape.value.clear();
+        tape.policy.clear();
+        tape.policy.extend_from_slice(mlp_tape.output());
+    }
+
+    /// Values alone, in `tape.output()`; policy and value are apart.
+    pub fn forward_value(&self, parameters: &[f32], observation: &[f32], ahead: Option<Columns<'_>>, batch: usize, tape: &mut MlpTape) {
+        let [policy, value] = self.apart().expect("Invariant: values alone are asked of a network that has them apart");
+        let ahead = ahead.map(|columns| Columns { offset: columns.offset + policy.first_width(), ..columns });
+        let at = policy.num_parameters();
+        value.forward(&parameters[at..at + value.num_parameters()], observation, ahead, batch, tape);
     }
 
     /// Adds the gradient of `sum(d_policy * policy) + sum(d_value * value)` to `gradient`; writes that of the part ahead where there is one. That of
@@ -282,7 +321,7 @@ impl ActorCritic {
         }
     }
 
-    /// Decides for all lanes.
+    /// Decides for all lanes; where policy and value are apart, values are left to the caller.
     pub fn act(
         &self,
         parameters: &[f32],
@@ -293,7 +332,7 @@ impl ActorCritic {
         tape: &mut ActorCriticTape,
         out: &mut Acted,
     ) {
-        self.forward(parameters, seen.observation, seen.ahead, seen.lanes, memory, &[], tape);
+        self.forward_policy(parameters, seen.observation, seen.ahead, seen.lanes, memory, &[], tape);
         out.action.clear();
         out.log_prob.clear();
         out.value.clear();

@@ -30,7 +30,7 @@ pub struct Acted {
     pub action: Vec<f32>,
     /// `[lanes]`; empty off-policy.
     pub log_prob: Vec<f32>,
-    /// `[lanes]`; empty off-policy.
+    /// `[lanes]`; empty off-policy, and where policy and value share nothing: then values of many steps are computed at once.
     pub value: Vec<f32>,
 }
 

@@ -9,7 +9,7 @@
 use grandmodel_embedders::{ops::kernels::math, simd_fn};
 
 use super::{
-    kernels::{add_product, add_weight_gradient, column_sums_into, repeat, transpose},
+    kernels::{WeightRoom, add_product, add_weight_gradient, column_sums_into, repeat, transpose},
     mlp::{Columns, ColumnsMut, add_columns},
 };
 
@@ -38,7 +38,7 @@ pub struct LstmTape {
     d_gates: Vec<f32>,
     /// `W_h'` on the way back.
     transposed: Vec<f32>,
-    room: Vec<f32>,
+    room: WeightRoom,
 }
 
 impl LstmTape {
@@ -96,7 +96,7 @@ impl LstmShape {
         repeat(bias, starts.len(), &mut tape.gates);
         add_columns(&mut tape.gates, gates, ahead);
         if input > 0 {
-            add_product(&mut tape.gates, x, w_x, starts.len(), input, gates);
+            add_product(&mut tape.gates, x, w_x, [starts.len(), input, gates], &mut tape.room.room);
         }
         for values in [&mut tape.cells, &mut tape.outputs, &mut tape.outputs_tm1, &mut tape.cells_tm1] {
             values.resize(starts.len() * hidden, 0.0);
@@ -116,7 +116,7 @@ impl LstmShape {
                 }
             }
             let step_gates = &mut tape.gates[t * lanes * gates..(t + 1) * lanes * gates];
-            add_product(step_gates, h_tm1, w_h, lanes, hidden, gates);
+            add_product(step_gates, h_tm1, w_h, [lanes, hidden, gates], &mut tape.room.room);
             cell_forward(step_gates, c_tm1, &mut tape.cells[rows.clone()], &mut tape.outputs[rows.clone()], hidden);
             for lane in 0..lanes {
                 let state = &mut states.values[lane * states.stride + states.offset..][..2 * hidden];
@@ -159,7 +159,7 @@ impl LstmShape {
             let d_step = &mut d_gates[wide.clone()];
             cell_backward(d_step, &mut d_cells, d_here, &acts[wide], &cells[rows.clone()], &cells_tm1[rows], hidden);
             d_h.fill(0.0);
-            add_product(&mut d_h, d_step, transposed, lanes, gates, hidden);
+            add_product(&mut d_h, d_step, transposed, [lanes, gates, hidden], &mut room.room);
             for lane in (0..lanes).filter(|lane| starts[t * lanes + lane]) {
                 d_h[lane * hidden..(lane + 1) * hidden].fill(0.0);
                 d_cells[lane * hidden..(lane + 1) * hidden].fill(0.0);

@@ -4,7 +4,8 @@
 //! of a rollout in one batch; elsewhere it is absent.
 
 use super::kernels::{
-    add_product, add_weight_gradient, column_sums_into, input_gradient, relu_backward, relu_in_place, repeat, tanh_backward, tanh_in_place,
+    WeightRoom, add_product, add_weight_gradient, column_sums_into, input_gradient, relu_backward, relu_in_place, repeat, tanh_backward,
+    tanh_in_place,
 };
 
 /// Between layers.
@@ -76,7 +77,7 @@ pub struct MlpTape {
     layers: Vec<Vec<f32>>,
     d: Vec<f32>,
     d_next: Vec<f32>,
-    room: Vec<f32>,
+    room: WeightRoom,
 }
 
 impl MlpTape {
@@ -92,12 +93,31 @@ impl MlpTape {
     }
 }
 
+impl MlpTape {
+    /// Forgets all rows of the last forward pass but these, ascending: a backward pass then is about them alone.
+    pub fn keep_rows(&mut self, batch: usize, rows: &[u32]) {
+        for layer in &mut self.layers {
+            let width = layer.len() / batch.max(1);
+            for (to, from) in rows.iter().enumerate() {
+                let from = *from as usize * width;
+                layer.copy_within(from..from + width, to * width);
+            }
+            layer.truncate(rows.len() * width);
+        }
+    }
+}
+
 impl MlpShape {
     /// Layers with their widths `(in, out)`.
     fn layers(&self) -> impl Iterator<Item = (usize, usize)> {
         let ins = std::iter::once(self.input).chain(self.hidden.iter().copied());
         let outs = self.hidden.iter().copied().chain(std::iter::once(self.output));
         ins.zip(outs)
+    }
+
+    fn layer(&self, i: usize) -> (usize, usize) {
+        let inputs = if i == 0 { self.input } else { self.hidden[i - 1] };
+        (inputs, self.hidden.get(i).copied().unwrap_or(self.output))
     }
 
     /// Number of parameters.
@@ -157,7 +177,7 @@ impl MlpShape {
                 from = &before[i - 1];
             }
             if inputs > 0 {
-                add_product(y, from, weight, batch, inputs, outputs);
+                add_product(y, from, weight, [batch, inputs, outputs], &mut tape.room.room);
             }
             if i + 1 < num_layers {
                 self.activation.apply(y);
@@ -185,14 +205,14 @@ impl MlpShape {
         d_ahead: Option<ColumnsMut<'_>>,
     ) {
         assert_eq!(d_output.len(), batch * self.output, "Invariant: the gradient of the output is [batch, {}]", self.output);
-        let widths: Vec<(usize, usize)> = self.layers().collect();
         let mut gradient = gradient;
         let mut end = parameters.len();
         let MlpTape { layers, d, d_next, room } = tape;
         d.clear();
         d.extend_from_slice(d_output);
         let mut d_input = d_input;
-        for (i, (inputs, outputs)) in widths.into_iter().enumerate().rev() {
+        for i in (0..=self.hidden.len()).rev() {
+            let (inputs, outputs) = self.layer(i);
             let start = end - inputs * outputs - outputs;
             let weight = &parameters[start..start + inputs * outputs];
             let from = if i == 0 { x } else { &layers[i - 1] };
@@ -205,11 +225,11 @@ impl MlpShape {
             }
             if i > 0 {
                 d_next.resize(batch * inputs, 0.0);
-                input_gradient(d_next, d, weight, [batch, inputs, outputs], room);
+                input_gradient(d_next, d, weight, [batch, inputs, outputs], &mut room.room);
                 self.activation.backward(d_next, from);
                 std::mem::swap(d, d_next);
             } else if let Some(d_input) = d_input.take() {
-                input_gradient(d_input, d, weight, [batch, inputs, outputs], room);
+                input_gradient(d_input, d, weight, [batch, inputs, outputs], &mut room.room);
             }
             end = start;
         }

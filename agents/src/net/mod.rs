@@ -8,6 +8,7 @@ mod init;
 mod kernels;
 mod lstm;
 mod mlp;
+mod product;
 
 pub use init::Init;
 pub use lstm::{LstmShape, LstmTape};

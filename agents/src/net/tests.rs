@@ -123,22 +123,35 @@ fn products_are_those_of_three_loops_at_every_size() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let close = |what: &str, size: [usize; 3], found: &[f32], expected: &dyn Fn(usize) -> f32| {
         for (index, found) in found.iter().enumerate() {
-            assert!((found - expected(index)).abs() < 1e-4, "{what} {size:?}, {index}: {found}, expected {}", expected(index));
+            assert!((found - expected(index)).abs() < 3e-4, "{what} {size:?}, {index}: {found}, expected {}", expected(index));
         }
     };
-    for size in [[1, 1, 1], [1, 40, 3], [4, 5, 2], [4, 40, 40], [17, 3, 20], [20, 40, 1], [33, 40, 2], [40, 2, 15], [40, 35, 17]] {
+    for size in [
+        [1, 1, 1],
+        [1, 40, 3],
+        [4, 5, 2],
+        [4, 40, 40],
+        [17, 3, 20],
+        [20, 40, 1],
+        [33, 40, 2],
+        [40, 2, 15],
+        [40, 35, 17],
+        [19, 600, 21],
+        [1, 9, 700],
+    ] {
         let [rows, inner, columns] = size;
         let (x, w, dy) = (draw(rows * inner, &mut rng), draw(inner * columns, &mut rng), draw(rows * columns, &mut rng));
-        let mut room = vec![f32::NAN; 7];
+        let mut room = kernels::WeightRoom::default();
         let mut y = vec![0.5; rows * columns];
-        kernels::add_product(&mut y, &x, &w, rows, inner, columns);
+        kernels::add_product(&mut y, &x, &w, size, &mut room.room);
         close("y", size, &y, &|at| 0.5 + (0..inner).map(|k| x[at / columns * inner + k] * w[k * columns + at % columns]).sum::<f32>());
         let mut dw = vec![0.5; inner * columns];
         kernels::add_weight_gradient(&mut dw, &x, &dy, size, &mut room);
         close("dw", size, &dw, &|at| 0.5 + (0..rows).map(|k| x[k * inner + at / columns] * dy[k * columns + at % columns]).sum::<f32>());
         let mut dx = vec![0.5; rows * inner];
-        kernels::input_gradient(&mut dx, &dy, &w, size, &mut room);
+        kernels::input_gradient(&mut dx, &dy, &w, size, &mut room.room);
         close("dx", size, &dx, &|at| (0..columns).map(|k| dy[at / inner * columns + k] * w[at % inner * columns + k]).sum::<f32>());
+        let mut room = vec![f32::NAN; 7];
         kernels::transpose(&w, inner, columns, &mut room);
         close("w'", size, &room, &|at| w[at % inner * columns + at / inner]);
         kernels::repeat(&w, rows, &mut room);

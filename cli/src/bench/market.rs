@@ -10,7 +10,7 @@ use grandmodel_agents::{
     env::VecMarketEnv,
 };
 use grandmodel_market::{
-    Bar, FeatureTable, TableSpan,
+    FeatureTable, TableSpan,
     features::{FeatureConfig, FeatureStream, Interval},
     import::BarSeries,
     synth::{self, SynthConfig},

@@ -4,6 +4,7 @@
 
 mod actors;
 mod compare;
+mod control;
 mod flops;
 mod market;
 mod network;
@@ -195,6 +196,7 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     runs::rows(&mut bench)?;
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;
+    control::rows(&mut bench)?;
     if let Some(path) = json {
         let report = Report { header, rows: &bench.rows, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;

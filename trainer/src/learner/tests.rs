@@ -307,3 +307,14 @@ fn explained_variance_is_1_for_the_returns_themselves_and_0_for_a_constant() {
     assert_eq!(1.0, explained_variance(&[1.0, 2.0], &[1.0, 2.0]));
     assert_eq!(0.0, explained_variance(&[5.0, 5.0], &[1.0, 2.0]));
 }
+
+#[test]
+fn rounds_are_the_same_bytes_in_one_thread_and_in_two() {
+    let rounds = || {
+        let mut run = Run::new(ControlConfig::new(Task::CartPole), &model(), &PpoConfig { num_envs: 4, num_steps: 150, ..ppo(3_000) }, 3);
+        let reports: Vec<LearnReport> = (0..3).map(|_| run.round()).collect();
+        (run.learner.parameters().to_vec(), reports)
+    };
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(rounds);
+    assert_eq!(alone, rounds());
+}

@@ -1,6 +1,9 @@
 //! The PPO gradient against Stable-Baselines3, against finite differences and against itself in blocks.
 
-use grandmodel_agents::{heads::ActorCriticConfig, net::Activation};
+use grandmodel_agents::{
+    heads::{ActorCriticConfig, distribution},
+    net::Activation,
+};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -57,6 +60,58 @@ fn check_against(name: &str, space: ActionSpace) {
         golden::assert_close(&format!("{name} gradient {index}"), &clipped, &golden::actor_critic(&step["gradient"]), 1e-6);
         golden::assert_close(&format!("{name} step {index}"), &parameters, &golden::actor_critic(&step["after"]), 1e-5);
     }
+}
+
+/// The same steps where policy and value walk apart, in one thread and in two.
+fn check_apart_against(name: &str, space: ActionSpace) {
+    let file = golden::read(name);
+    let number = |key: &str| golden::number(&file["settings"][key]);
+    let ppo = PpoConfig { ent_coef: number("ent_coef"), vf_coef: 2.0 * number("vf_coef"), clip_vloss: false, ..PpoConfig::default() };
+    let column = |name: &str| golden::floats(&file["batch"][name]);
+    let block = TransitionBlock {
+        num_steps: 32,
+        num_envs: 1,
+        observation_width: 4,
+        action_width: space.width() as u16,
+        observation: column("observation"),
+        action: column("action"),
+        log_prob: column("log_prob"),
+        value: column("value"),
+        ..TransitionBlock::default()
+    };
+    let (advantages, returns) = (column("advantage"), column("return"));
+    let shape = ActorCritic::new(&head(space, 16));
+    let steps = file["steps"].as_array().unwrap();
+    let orders: Vec<u32> = steps.iter().flat_map(|_| 0..32).collect();
+    let passes = apart::Passes {
+        orders: &orders,
+        count: 32,
+        per_minibatch: 32,
+        weights: ppo.weights(32, number("clip_range")),
+        norm_adv: true,
+        target_kl: None,
+        learning_rate: file["settings"]["learning_rate"].as_f64().unwrap(),
+        adam_eps: number("adam_eps"),
+        max_grad_norm: number("max_grad_norm"),
+    };
+    let walk = || {
+        let mut parameters = golden::actor_critic(&file["before"]);
+        let mut adam = Adam::new(parameters.len());
+        let set = LearningSet { block: &block, advantages: &advantages, returns: &returns };
+        let nets = shape.apart().unwrap();
+        let walked = apart::walk(nets, space, &mut parameters, &mut adam, set, &passes, &mut apart::ApartRoom::default());
+        assert_eq!((steps.len() as u64, None), (walked.steps, walked.diverged));
+        (parameters, adam, walked)
+    };
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(walk);
+    golden::assert_close(name, &alone.0, &golden::actor_critic(&steps.last().unwrap()["after"]), 1e-5);
+    assert_eq!(alone, walk());
+}
+
+#[test]
+fn updates_apart_are_those_of_stable_baselines3_whatever_the_number_of_threads() {
+    check_apart_against("ppo_discrete", DISCRETE);
+    check_apart_against("ppo_continuous", CONTINUOUS);
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Critic {
     errors: Vec<f32>,
     d_output: Vec<f32>,
     d_input: Vec<f32>,
+    /// Samples where this critic is the lower one.
+    lower: Vec<u32>,
     d_ahead: Vec<f32>,
     gradient: Vec<f32>,
 }
@@ -53,6 +55,7 @@ impl Critic {
             errors: Vec::new(),
             d_output: Vec::new(),
             d_input: Vec::new(),
+            lower: Vec::new(),
             d_ahead: Vec::new(),
             gradient: Vec::new(),
         }
@@ -109,11 +112,20 @@ impl Critic {
         pass.shape.critic().forward(parameters, input, pass.columns(), pass.batch, &mut self.tape);
     }
 
-    /// Gradient of the last values by their input, in [`Critic::d_input`], after [`share_blame`].
-    pub fn blame(&mut self, pass: &Pass<'_>, parameters: &[f32], input: &[f32]) {
-        self.d_input.resize(input.len(), 0.0);
-        let d_input = Some(&mut self.d_input[..]);
-        pass.shape.critic().backward(parameters, input, pass.batch, &mut self.tape, &self.d_output, None, d_input, None);
+    /// Gradient of `-mean Q` by the action, of the samples where this critic is the lower one, in [`Critic::blamed`].
+    pub fn blame(&mut self, pass: &Pass<'_>, parameters: &[f32]) {
+        let net = pass.shape.critic();
+        let blamed = self.lower.len();
+        self.tape.keep_rows(pass.batch, &self.lower);
+        self.d_output.clear();
+        self.d_output.resize(blamed, -1.0 / pass.batch as f32);
+        self.d_input.resize(blamed * net.input, 0.0);
+        net.backward(parameters, &[], blamed, &mut self.tape, &self.d_output, None, Some(&mut self.d_input), None);
+    }
+
+    /// Samples, and the gradient by each one's input.
+    pub fn blamed(&self, input: usize) -> impl Iterator<Item = (usize, &[f32])> {
+        self.lower.iter().map(|sample| *sample as usize).zip(self.d_input.chunks_exact(input))
     }
 
     /// Puts the gradient of this critic's loss into its columns.
@@ -137,19 +149,13 @@ impl Critic {
     pub fn errors(&self) -> &[f32] {
         &self.errors
     }
-
-    pub fn d_input(&self) -> &[f32] {
-        &self.d_input
-    }
 }
 
-/// Gradient of `-mean min(Q_1, Q_2)`: each sample's goes to the critic that is lower there.
+/// The gradient of `-mean min(Q_1, Q_2)` of a sample goes to the critic that is lower there, so each answers for its own samples only.
 pub(super) fn share_blame(one: &mut Critic, two: &mut Critic) {
-    let mean = 1.0 / one.values().len() as f32;
-    one.d_output.clear();
-    two.d_output.clear();
-    for (a, b) in one.tape.output().iter().zip(two.tape.output()) {
-        one.d_output.push(if a <= b { -mean } else { 0.0 });
-        two.d_output.push(if a <= b { 0.0 } else { -mean });
+    one.lower.clear();
+    two.lower.clear();
+    for (sample, (a, b)) in one.tape.output().iter().zip(two.tape.output()).enumerate() {
+        if a <= b { &mut one.lower } else { &mut two.lower }.push(sample as u32);
     }
 }

@@ -1,0 +1,479 @@
+//! Products of small matrices, as they fill a policy: a tile of the result stays in registers while both factors pass by, and what does not lie together is
+//! copied together first. Large ones are the business of [`gemm`].
+//!
+//! An element is one chain of fused multiply-adds over the inner dimension in its order. So its bits depend neither on the instruction set nor on how many
+//! rows are computed at once.
+//!
+//! [`gemm`]: grandmodel_embedders::ops::kernels::gemm
+
+use grandmodel_embedders::simd_fn;
+
+/// Rows of a tile, and columns of a panel: eight registers of eight numbers hold the sums, enough to hide the latency of a multiply-add.
+const TILE: usize = 4;
+const PANEL: usize = 16;
+/// Rows of a taller tile: twelve registers of sums.
+const HIGH: usize = 6;
+/// Columns up to which the columns of a row-major matrix are read where they stand; farther apart they fall on the same few sets of the first cache.
+const NEAR: usize = 128;
+/// Columns of a panel for what is left over, and rows of the tile that goes with it.
+const NARROW: usize = 8;
+const TALL: usize = 8;
+/// Side of the squares that are transposed at once.
+const SQUARE: usize = 8;
+/// Numbers of the right factor that stay in the first cache beside a few rows of the left.
+const CACHED: usize = 5 * 1024;
+/// Rows from which the right factor is copied together: below, it is read too few times.
+const PACKED_ROWS: usize = 16;
+/// Columns up to which rows of the right factor lie close enough to be read where they stand.
+const UNPACKED: usize = 64;
+/// Inner terms up to which row pointers cost more than copying the left factor together.
+const SHORT: usize = 12;
+
+/// A read-only matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Factor<'a> {
+    values: &'a [f32],
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a> Factor<'a> {
+    /// A row-major matrix of `stride` columns.
+    pub fn new(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride, transposed: false }
+    }
+
+    /// The transpose of a row-major matrix of `stride` columns.
+    pub fn transposed(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride, transposed: true }
+    }
+}
+
+/// Copies of the factors, kept by the caller and reused.
+#[derive(Clone, Debug, Default)]
+pub struct Room {
+    lines: Vec<f32>,
+    tiles: Vec<f32>,
+    panels: Vec<f32>,
+}
+
+/// `y [rows, columns] = a [rows, inner] b [inner, columns]`, added to `y` where `add`.
+pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: Factor<'_>, b: Factor<'_>, room: &mut Room) {
+    assert_eq!(y.len(), rows * columns, "Invariant: the product is [{rows}, {columns}]");
+    if y.is_empty() || inner == 0 {
+        if !add {
+            y.fill(0.0);
+        }
+        return;
+    }
+    let Room { tiles, panels, .. } = room;
+    let mut a = a;
+    let mut lines = Vec::new();
+    if a.transposed && rows < PACKED_ROWS && !b.transposed {
+        std::mem::swap(&mut lines, &mut room.lines);
+        pack_columns(a.values, a.stride, [inner, rows], &mut lines);
+        a = Factor::new(&lines, inner);
+    }
+    let upright = a.transposed && a.stride <= NEAR && columns.is_multiple_of(PANEL);
+    let tiled = !upright && (a.transposed || inner <= SHORT);
+    if tiled {
+        pack_tiles(a, [rows, inner], tiles);
+    }
+    let whole = columns / PANEL * PANEL;
+    if a.transposed || tiled || b.transposed || rows >= PACKED_ROWS && columns > UNPACKED {
+        pack_panels(b, inner, whole, panels);
+        let (size, panels) = ([rows, inner, columns], &panels[..inner * whole]);
+        if upright {
+            columns_by_panels(y, size, add, a.values, a.stride, panels);
+        } else if tiled {
+            tiles_by_panels(y, size, add, tiles, panels)
+        } else {
+            rows_by_panels(y, size, add, a.values, a.stride, panels)
+        }
+    } else {
+        rows_by_matrix(y, [rows, inner, columns], add, a.values, a.stride, b.values, b.stride);
+    }
+    let mut column = whole;
+    while column < columns {
+        let width = NARROW.min(columns - column);
+        pack_narrow(b, inner, [column, width], panels);
+        let (size, at, panel) = ([rows, inner, columns], [column, width], &panels[..inner * NARROW]);
+        if tiled {
+            tiles_by_narrow(y, size, at, add, tiles, panel)
+        } else {
+            rows_by_narrow(y, size, at, add, a.values, a.stride, panel)
+        }
+        column += width;
+    }
+    if !lines.is_empty() {
+        room.lines = lines;
+    }
+}
+
+simd_fn! {
+    /// All full panels; the loops in the order in which less is read from the second cache.
+    pub fn rows_by_panels(y: &mut [f32], size: [usize; 3], add: bool, a: &[f32], stride: usize, panels: &[f32]) {
+        let [rows, inner, columns] = size;
+        let full = rows / TILE * TILE;
+        let len = inner * PANEL;
+        if panels.len() <= CACHED {
+            for row in (0..full).step_by(TILE) {
+                for (panel, b) in panels.chunks_exact(len).enumerate() {
+                    by_rows::<TILE, PANEL, true>(y, [row, columns], [panel * PANEL, PANEL], add, a, stride, b);
+                }
+            }
+        } else {
+            for (panel, b) in panels.chunks_exact(len).enumerate() {
+                for row in (0..full).step_by(TILE) {
+                    by_rows::<TILE, PANEL, true>(y, [row, columns], [panel * PANEL, PANEL], add, a, stride, b);
+                }
+            }
+        }
+        for row in full..rows {
+            for (panel, b) in panels.chunks_exact(len).enumerate() {
+                by_rows::<1, PANEL, true>(y, [row, columns], [panel * PANEL, PANEL], add, a, stride, b);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// As [`rows_by_panels`] with the left factor by tiles.
+    pub fn tiles_by_panels(y: &mut [f32], size: [usize; 3], add: bool, tiles: &[f32], panels: &[f32]) {
+        let [rows, inner, columns] = size;
+        let full = rows / TILE * TILE;
+        for (panel, b) in panels.chunks_exact(inner * PANEL).enumerate() {
+            for (a, row) in tiles.chunks_exact(inner * TILE).zip((0..full).step_by(TILE)) {
+                by_tiles::<PANEL, true>(y, [row, columns, TILE], [panel * PANEL, PANEL], add, a, b);
+            }
+            if full < rows {
+                let a = &tiles[full * inner..];
+                by_tiles::<PANEL, false>(y, [full, columns, rows - full], [panel * PANEL, PANEL], add, a, b);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// As [`rows_by_panels`] with a left factor that stands transposed: in taller tiles, as finding its next column costs more than finding its next number.
+    pub fn columns_by_panels(y: &mut [f32], size: [usize; 3], add: bool, a: &[f32], stride: usize, panels: &[f32]) {
+        let [rows, inner, columns] = size;
+        let high = rows / HIGH * HIGH;
+        let full = high + (rows - high) / TILE * TILE;
+        for (panel, b) in panels.chunks_exact(inner * PANEL).enumerate() {
+            for row in (0..high).step_by(HIGH) {
+                by_columns::<HIGH, PANEL>(y, [row, columns], panel * PANEL, add, a, stride, b);
+            }
+            for row in (high..full).step_by(TILE) {
+                by_columns::<TILE, PANEL>(y, [row, columns], panel * PANEL, add, a, stride, b);
+            }
+            for row in full..rows {
+                by_columns::<1, PANEL>(y, [row, columns], panel * PANEL, add, a, stride, b);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// All full panels of a right factor as it stands.
+    pub fn rows_by_matrix(y: &mut [f32], size: [usize; 3], add: bool, a: &[f32], stride: usize, b: &[f32], b_stride: usize) {
+        let [rows, inner, columns] = size;
+        let full = rows / TILE * TILE;
+        for row in (0..full).step_by(TILE) {
+            for column in (0..columns / PANEL * PANEL).step_by(PANEL) {
+                by_matrix::<TILE, PANEL>(y, [row, columns, inner], column, add, a, stride, &b[column..], b_stride);
+            }
+        }
+        let wide = columns / (4 * PANEL) * (4 * PANEL);
+        for row in full..rows {
+            for column in (0..wide).step_by(4 * PANEL) {
+                by_matrix::<1, { 4 * PANEL }>(y, [row, columns, inner], column, add, a, stride, &b[column..], b_stride);
+            }
+            for column in (wide..columns / PANEL * PANEL).step_by(PANEL) {
+                by_matrix::<1, PANEL>(y, [row, columns, inner], column, add, a, stride, &b[column..], b_stride);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// One narrow panel, `width` columns of it filled. Of the last tile the rows that are missing are the last one again.
+    pub fn rows_by_narrow(y: &mut [f32], size: [usize; 3], at: [usize; 2], add: bool, a: &[f32], stride: usize, b: &[f32]) {
+        let [rows, inner, columns] = size;
+        let [column, width] = at;
+        let (b, _) = b.as_chunks::<NARROW>();
+        let b = &b[..inner];
+        for row in (0..rows).step_by(TALL) {
+            let mut lines = [&a[..0]; TALL];
+            for r in 0..TALL {
+                lines[r] = &a[(row + r).min(rows - 1) * stride..][..inner];
+            }
+            let mut sums = [[0.0_f32; NARROW]; TALL];
+            for k in 0..inner {
+                let b = &b[k];
+                for r in 0..TALL {
+                    let a = lines[r][k];
+                    for c in 0..NARROW {
+                        sums[r][c] = a.mul_add(b[c], sums[r][c]);
+                    }
+                }
+            }
+            store::<TALL, NARROW, false>(y, row * columns + column, columns, [rows - row, width], add, &sums);
+        }
+    }
+}
+
+simd_fn! {
+    /// As [`rows_by_narrow`] with the left factor by tiles.
+    pub fn tiles_by_narrow(y: &mut [f32], size: [usize; 3], at: [usize; 2], add: bool, tiles: &[f32], b: &[f32]) {
+        let [rows, inner, columns] = size;
+        for (a, row) in tiles.chunks_exact(inner * TILE).zip((0..rows).step_by(TILE)) {
+            by_tiles::<NARROW, false>(y, [row, columns, TILE.min(rows - row)], at, add, a, b);
+        }
+    }
+}
+
+/// `R` rows of `a` times one panel `[inner, C]`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "loops of fixed length over arrays are what the compiler turns into registers")]
+fn by_rows<const R: usize, const C: usize, const FULL: bool>(
+    y: &mut [f32],
+    [row, columns]: [usize; 2],
+    [column, width]: [usize; 2],
+    add: bool,
+    a: &[f32],
+    stride: usize,
+    b: &[f32],
+) {
+    let (b, _) = b.as_chunks::<C>();
+    let inner = b.len();
+    let mut rows = [&a[..0]; R];
+    for r in 0..R {
+        rows[r] = &a[(row + r) * stride..][..inner];
+    }
+    let mut sums = [[0.0_f32; C]; R];
+    for k in 0..inner {
+        let b = &b[k];
+        for r in 0..R {
+            let a = rows[r][k];
+            for c in 0..C {
+                sums[r][c] = a.mul_add(b[c], sums[r][c]);
+            }
+        }
+    }
+    store::<R, C, FULL>(y, row * columns + column, columns, [R, width], add, &sums);
+}
+
+/// As [`by_rows`] where `a` stands transposed.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as above")]
+fn by_columns<const R: usize, const C: usize>(
+    y: &mut [f32],
+    [row, columns]: [usize; 2],
+    column: usize,
+    add: bool,
+    a: &[f32],
+    stride: usize,
+    b: &[f32],
+) {
+    let (b, _) = b.as_chunks::<C>();
+    let mut lines = a[row..].chunks(stride);
+    let mut sums = [[0.0_f32; C]; R];
+    for k in 0..b.len() {
+        let Some(line) = lines.next() else { break };
+        let Some(a) = line.first_chunk::<R>() else { break };
+        let b = &b[k];
+        for r in 0..R {
+            for c in 0..C {
+                sums[r][c] = a[r].mul_add(b[c], sums[r][c]);
+            }
+        }
+    }
+    store::<R, C, true>(y, row * columns + column, columns, [R, C], add, &sums);
+}
+
+/// As [`by_rows`] where the rows of `b` lie `b_stride` apart.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as above")]
+fn by_matrix<const R: usize, const C: usize>(
+    y: &mut [f32],
+    [row, columns, inner]: [usize; 3],
+    column: usize,
+    add: bool,
+    a: &[f32],
+    stride: usize,
+    b: &[f32],
+    b_stride: usize,
+) {
+    let mut rows = [&a[..0]; R];
+    for r in 0..R {
+        rows[r] = &a[(row + r) * stride..][..inner];
+    }
+    let mut sums = [[0.0_f32; C]; R];
+    let mut panel = b.chunks(b_stride);
+    for k in 0..inner {
+        let Some(b) = panel.next() else { break };
+        let Some(b) = b.first_chunk::<C>() else { break };
+        for r in 0..R {
+            let a = rows[r][k];
+            for c in 0..C {
+                sums[r][c] = a.mul_add(b[c], sums[r][c]);
+            }
+        }
+    }
+    store::<R, C, true>(y, row * columns + column, columns, [R, C], add, &sums);
+}
+
+/// One tile `[inner, TILE]` of a left factor times one panel `[inner, C]`; of the rows `valid` are kept.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as above")]
+fn by_tiles<const C: usize, const FULL: bool>(
+    y: &mut [f32],
+    [row, columns, valid]: [usize; 3],
+    [column, width]: [usize; 2],
+    add: bool,
+    a: &[f32],
+    b: &[f32],
+) {
+    let (a, _) = a.as_chunks::<TILE>();
+    let (b, _) = b.as_chunks::<C>();
+    let mut sums = [[0.0_f32; C]; TILE];
+    for k in 0..a.len().min(b.len()) {
+        let (a, b) = (&a[k], &b[k]);
+        for r in 0..TILE {
+            for c in 0..C {
+                sums[r][c] = a[r].mul_add(b[c], sums[r][c]);
+            }
+        }
+    }
+    store::<TILE, C, FULL>(y, row * columns + column, columns, [valid, width], add, &sums);
+}
+
+/// Writes a tile, or of one that is not full the part that exists. Indices of `sums` are fixed: a variable one would move it to memory.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as above")]
+fn store<const R: usize, const C: usize, const FULL: bool>(
+    y: &mut [f32],
+    at: usize,
+    columns: usize,
+    [valid, width]: [usize; 2],
+    add: bool,
+    sums: &[[f32; C]; R],
+) {
+    for r in 0..R {
+        if FULL {
+            let y = &mut y[at + r * columns..][..C];
+            if add {
+                for c in 0..C {
+                    y[c] += sums[r][c];
+                }
+            } else {
+                y.copy_from_slice(&sums[r]);
+            }
+        } else if r < valid {
+            let y = &mut y[at + r * columns..][..width];
+            for c in 0..C {
+                if c < width {
+                    y[c] = if add { y[c] + sums[r][c] } else { sums[r][c] };
+                }
+            }
+        }
+    }
+}
+
+/// The columns of a row-major matrix, each in one piece.
+fn pack_columns(values: &[f32], stride: usize, [inner, columns]: [usize; 2], packed: &mut Vec<f32>) {
+    packed.clear();
+    for column in 0..columns {
+        packed.extend(values[column..].iter().step_by(stride).take(inner));
+    }
+}
+
+/// The first `whole` columns as panels `[panels, inner, PANEL]`.
+fn pack_panels(b: Factor<'_>, inner: usize, whole: usize, panels: &mut Vec<f32>) {
+    for (panel, column) in room(panels, inner * whole).chunks_exact_mut(inner * PANEL).zip((0..whole).step_by(PANEL)) {
+        let from = &b.values[column * if b.transposed { b.stride } else { 1 }..];
+        if b.transposed { pack_transposed(panel, from, b.stride, inner) } else { pack_straight(panel, from, b.stride) }
+    }
+}
+
+simd_fn! {
+    /// One panel of rows that lie `stride` apart.
+    pub fn pack_straight(panel: &mut [f32], from: &[f32], stride: usize) {
+        let (panel, _) = panel.as_chunks_mut::<PANEL>();
+        for (to, from) in panel.iter_mut().zip(from.chunks(stride)) {
+            let Some(from) = from.first_chunk::<PANEL>() else { break };
+            *to = *from;
+        }
+    }
+}
+
+simd_fn! {
+    /// One panel of columns that lie `stride` apart, in squares that the registers hold.
+    pub fn pack_transposed(panel: &mut [f32], from: &[f32], stride: usize, inner: usize) {
+        let (panel, _) = panel.as_chunks_mut::<PANEL>();
+        for half in 0..PANEL / SQUARE {
+            for first in (0..inner / SQUARE * SQUARE).step_by(SQUARE) {
+                let mut square = [[0.0_f32; SQUARE]; SQUARE];
+                for c in 0..SQUARE {
+                    square[c].copy_from_slice(&from[(half * SQUARE + c) * stride + first..][..SQUARE]);
+                }
+                for k in 0..SQUARE {
+                    let to = &mut panel[first + k][half * SQUARE..][..SQUARE];
+                    for c in 0..SQUARE {
+                        to[c] = square[c][k];
+                    }
+                }
+            }
+        }
+        for k in inner / SQUARE * SQUARE..inner {
+            for c in 0..PANEL {
+                panel[k][c] = from[c * stride + k];
+            }
+        }
+    }
+}
+
+/// `width` columns and zeros behind as one panel `[inner, NARROW]`.
+fn pack_narrow(b: Factor<'_>, inner: usize, [column, width]: [usize; 2], panel: &mut Vec<f32>) {
+    let (panel, _) = room(panel, inner * NARROW).as_chunks_mut::<NARROW>();
+    panel.fill([0.0; NARROW]);
+    for c in 0..width {
+        if b.transposed {
+            panel.iter_mut().zip(&b.values[(column + c) * b.stride..]).for_each(|(to, from)| to[c] = *from);
+        } else {
+            panel.iter_mut().zip(b.values[column + c..].iter().step_by(b.stride)).for_each(|(to, from)| to[c] = *from);
+        }
+    }
+}
+
+/// The first `len` numbers of a vector that only grows: making it longer and shorter by turns would cost more zeros than copies.
+fn room(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if values.len() < len {
+        values.resize(len, 0.0);
+    }
+    &mut values[..len]
+}
+
+/// Rows side by side, [`TILE`] at a time: `[tiles, inner, TILE]`, zeros behind.
+fn pack_tiles(a: Factor<'_>, [rows, inner]: [usize; 2], tiles: &mut Vec<f32>) {
+    let (tiles, _) = room(tiles, rows.div_ceil(TILE) * inner * TILE).as_chunks_mut::<TILE>();
+    let rest = rows / TILE * inner;
+    tiles[rest..].fill([0.0; TILE]);
+    if a.transposed {
+        for (tile, first) in tiles.chunks_exact_mut(inner).zip((0..rows).step_by(TILE)) {
+            for (to, from) in tile.iter_mut().zip(a.values[first..].chunks(a.stride)) {
+                match from.first_chunk::<TILE>() {
+                    Some(from) if first + TILE <= rows => *to = *from,
+                    _ => to[..rows - first].copy_from_slice(&from[..rows - first]),
+                }
+            }
+        }
+    } else {
+        for (tile, from) in tiles.chunks_exact_mut(inner).zip(a.values.chunks(TILE * a.stride)) {
+            for (r, from) in from.chunks(a.stride).take(rows).enumerate() {
+                tile.iter_mut().zip(&from[..inner]).for_each(|(to, from)| to[r] = *from);
+            }
+        }
+    }
+}
