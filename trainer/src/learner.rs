@@ -105,11 +105,10 @@ impl Learner {
     }
 
     fn epochs(&mut self, set: &LearningSet<'_>) -> Result<LearnReport, TrainerError> {
-        let learning_rate = self.ppo.learning_rate * if self.ppo.anneal_lr { self.left() } else { 1.0 };
-        let clip_coef = self.ppo.clip_coef * if self.ppo.anneal_clip_coef { self.left() as f32 } else { 1.0 };
+        let now = self.ppo.at(self.left());
         let Passed { all, last, norms, steps } = match self.head.apart() {
-            Some(_) if self.encoder.is_none() => self.passes_apart(set, learning_rate, clip_coef)?,
-            _ => self.passes(set, learning_rate, clip_coef)?,
+            Some(_) if self.encoder.is_none() => self.passes_apart(set, &now)?,
+            _ => self.passes(set, &now)?,
         };
         let losses = vec![
             ("policy_loss", all.policy / all.count),
@@ -120,11 +119,11 @@ impl Learner {
             ("clipfrac", all.clipped / all.count),
             ("grad_norm", norms / steps as f64),
         ];
-        Ok(LearnReport { losses, learning_rate, reward_deviation: 1.0, optimizer_steps: steps })
+        Ok(LearnReport { losses, learning_rate: now.learning_rate, reward_deviation: 1.0, optimizer_steps: steps })
     }
 
     /// Policy and value side by side.
-    fn passes_apart(&mut self, set: &LearningSet<'_>, learning_rate: f64, clip_coef: f32) -> Result<Passed, TrainerError> {
+    fn passes_apart(&mut self, set: &LearningSet<'_>, now: &PpoConfig) -> Result<Passed, TrainerError> {
         let count = set.block.num_transitions();
         let mut order: Vec<u32> = (0..count as u32).collect();
         self.orders.clear();
@@ -137,10 +136,10 @@ impl Learner {
             orders: &self.orders,
             count,
             per_minibatch,
-            weights: self.ppo.weights(per_minibatch, clip_coef),
+            weights: now.weights(per_minibatch),
             norm_adv: self.ppo.norm_adv,
             target_kl: self.ppo.target_kl.map(f64::from),
-            learning_rate,
+            learning_rate: now.learning_rate,
             adam_eps: ADAM_EPS,
             max_grad_norm: self.ppo.max_grad_norm,
         };
@@ -153,7 +152,7 @@ impl Learner {
     }
 
     /// One optimiser step after the other, whatever the network.
-    fn passes(&mut self, set: &LearningSet<'_>, learning_rate: f64, clip_coef: f32) -> Result<Passed, TrainerError> {
+    fn passes(&mut self, set: &LearningSet<'_>, now: &PpoConfig) -> Result<Passed, TrainerError> {
         let units = Units::of(set.block);
         let mut order: Vec<u32> = (0..units.count).collect();
         let per_minibatch = (order.len() / self.ppo.num_minibatches as usize).max(1);
@@ -163,9 +162,9 @@ impl Learner {
             shuffle(&mut order, &mut self.rng);
             last = LossSums::default();
             for minibatch in order.chunks_exact(per_minibatch) {
-                let sums = self.gradient(set, &units, minibatch, clip_coef)?;
+                let sums = self.gradient(set, &units, minibatch, now)?;
                 self.check("the loss", sums.policy + sums.value + sums.entropy + sums.aux)?;
-                let norm = self.adam.step(&mut self.parameters, &self.gradient, learning_rate, ADAM_EPS, self.ppo.max_grad_norm);
+                let norm = self.adam.step(&mut self.parameters, &self.gradient, now.learning_rate, ADAM_EPS, self.ppo.max_grad_norm);
                 self.check("a gradient", norm)?;
                 norms += norm;
                 if let Some(encoder) = &mut self.encoder {
@@ -184,20 +183,20 @@ impl Learner {
 
     /// Gradient of one effective batch into `self.gradient`. Without an encoder it is one block; with one, fixed blocks of which at most a micro-batch is
     /// alive at once, added in one fixed tree.
-    fn gradient(&mut self, set: &LearningSet<'_>, units: &Units, minibatch: &[u32], clip_coef: f32) -> Result<LossSums, TrainerError> {
+    fn gradient(&mut self, set: &LearningSet<'_>, units: &Units, minibatch: &[u32], ppo: &PpoConfig) -> Result<LossSums, TrainerError> {
         let effective_batch = minibatch.len() * units.len;
-        if self.ppo.norm_adv {
+        if ppo.norm_adv {
             let indices = units.samples(minibatch);
             let mut advantages: Vec<f32> = indices.iter().map(|i| set.advantages[*i as usize]).collect();
             gae::normalize(&mut advantages);
             indices.iter().zip(advantages).for_each(|(i, advantage)| self.advantages[*i as usize] = advantage);
         }
-        let Self { encoder, head, parameters, ppo, scratch, gradient, advantages, plan, .. } = self;
+        let Self { encoder, head, parameters, scratch, gradient, advantages, plan, .. } = self;
         let Some(encoder) = encoder else {
             gradient.clear();
             gradient.resize(parameters.len(), 0.0);
             scratch.samples.gather(set, &units.samples(minibatch), advantages, minibatch.len());
-            return Ok(head_gradient(head, parameters, None, effective_batch, ppo, clip_coef, scratch, gradient));
+            return Ok(head_gradient(head, parameters, None, effective_batch, ppo, scratch, gradient));
         };
         let weights = &parameters[encoder.num_parameters()..];
         let one = |unit: &[u32]| {
@@ -209,7 +208,7 @@ impl Learner {
             let aux_scale = ppo.aux_coef / effective_batch as f32;
             let mut sums = LossSums::default();
             let encoded = encoder.gradient(&rows, aux_scale, |ahead| {
-                sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, clip_coef, &mut scratch, &mut gradient);
+                sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, &mut scratch, &mut gradient);
                 std::mem::take(&mut scratch.d_ahead)
             })?;
             let mut whole = encoded.gradient;

@@ -138,14 +138,13 @@ pub struct PpoScratch {
 /// Adds the gradient of the PPO loss of `scratch.samples` to `gradient`; that of the part ahead is left in `scratch.d_ahead`.
 ///
 /// # Shapes
-/// `parameters`, `gradient`: those of the head; `ahead [batch, ahead_width]`. `clip_coef` is that of the moment, as it may be annealed.
+/// `parameters`, `gradient`: those of the head; `ahead [batch, ahead_width]`; `ppo`: the settings of the moment, see [`PpoConfig::at`].
 pub fn head_gradient(
     shape: &ActorCritic,
     parameters: &[f32],
     ahead: Option<&[f32]>,
     effective_batch: usize,
     ppo: &PpoConfig,
-    clip_coef: f32,
     scratch: &mut PpoScratch,
     gradient: &mut [f32],
 ) -> LossSums {
@@ -156,7 +155,7 @@ pub fn head_gradient(
     shape.forward(parameters, &samples.observation, columns, samples.batch, &mut memory, &[], tape);
     d_policy.resize(tape.policy.len(), 0.0);
     d_value.resize(samples.batch, 0.0);
-    let weights = ppo.weights(effective_batch, clip_coef);
+    let weights = ppo.weights(effective_batch);
     let mut sums = LossSums { count: samples.batch as f64, ..LossSums::default() };
     let log_std = shape.log_std(parameters);
     let d_log_std = gradient.len() - log_std.len();
@@ -203,9 +202,9 @@ impl Samples {
 }
 
 impl PpoConfig {
-    pub(crate) fn weights(&self, effective_batch: usize, clip_coef: f32) -> Weights {
+    pub(crate) fn weights(&self, effective_batch: usize) -> Weights {
         let scale = 1.0 / effective_batch as f32;
-        Weights { scale, clip_coef, ent_coef: self.ent_coef, vf_coef: self.vf_coef, clip_vloss: self.clip_vloss }
+        Weights { scale, clip_coef: self.clip_coef, ent_coef: self.ent_coef, vf_coef: self.vf_coef, clip_vloss: self.clip_vloss }
     }
 }
 

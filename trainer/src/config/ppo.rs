@@ -36,6 +36,9 @@ pub struct PpoConfig {
     pub norm_adv: bool,
     /// Weight of the entropy bonus.
     pub ent_coef: f32,
+    /// Lower it linearly to 0 over the run. Where trading costs, a policy must stay undecided until its features tell it something, or it learns that doing
+    /// nothing is cheapest and stays there.
+    pub anneal_ent_coef: bool,
     /// Weight of the value loss.
     pub vf_coef: f32,
     /// Weight of the embedders' auxiliary likelihood; 0 turns it off.
@@ -68,6 +71,7 @@ impl Default for PpoConfig {
             clip_vloss: false,
             norm_adv: true,
             ent_coef: 0.01,
+            anneal_ent_coef: false,
             vf_coef: 0.5,
             aux_coef: 0.1,
             max_grad_norm: 0.5,
@@ -92,6 +96,17 @@ impl PpoConfig {
     /// Rollouts of the whole run; the last one completes `total_timesteps`.
     pub fn num_updates(&self) -> u64 {
         self.total_timesteps.div_ceil(self.batch_size().max(1))
+    }
+
+    /// The settings of a moment at which a share `left` of the run is left: annealed ones at what they have come to.
+    pub fn at(&self, left: f64) -> Self {
+        let annealed = |annealed: bool| if annealed { left } else { 1.0 };
+        Self {
+            learning_rate: self.learning_rate * annealed(self.anneal_lr),
+            clip_coef: self.clip_coef * annealed(self.anneal_clip_coef) as f32,
+            ent_coef: self.ent_coef * annealed(self.anneal_ent_coef) as f32,
+            ..self.clone()
+        }
     }
 
     /// Checks every field; the gradient block matters only where there is an encoder.

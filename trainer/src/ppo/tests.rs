@@ -23,7 +23,13 @@ fn check_against(name: &str, space: ActionSpace) {
     let file = golden::read(name);
     let number = |key: &str| golden::number(&file["settings"][key]);
     // The reference's value loss is the squared error, ours half of it.
-    let ppo = PpoConfig { ent_coef: number("ent_coef"), vf_coef: 2.0 * number("vf_coef"), clip_vloss: false, ..PpoConfig::default() };
+    let ppo = PpoConfig {
+        ent_coef: number("ent_coef"),
+        vf_coef: 2.0 * number("vf_coef"),
+        clip_coef: number("clip_range"),
+        clip_vloss: false,
+        ..PpoConfig::default()
+    };
     let (max_norm, rate, eps) = (number("max_grad_norm"), file["settings"]["learning_rate"].as_f64().unwrap(), number("adam_eps"));
     let column = |name: &str| golden::floats(&file["batch"][name]);
     let mut samples = Samples {
@@ -43,7 +49,7 @@ fn check_against(name: &str, space: ActionSpace) {
     let mut adam = Adam::new(parameters.len());
     for (index, step) in file["steps"].as_array().unwrap().iter().enumerate() {
         let mut gradient = vec![0.0; parameters.len()];
-        let sums = head_gradient(&shape, &parameters, None, 32, &ppo, number("clip_range"), &mut scratch, &mut gradient);
+        let sums = head_gradient(&shape, &parameters, None, 32, &ppo, &mut scratch, &mut gradient);
         let losses = [
             ("policy_gradient_loss", sums.policy),
             ("value_loss", 2.0 * sums.value),
@@ -66,7 +72,13 @@ fn check_against(name: &str, space: ActionSpace) {
 fn check_apart_against(name: &str, space: ActionSpace) {
     let file = golden::read(name);
     let number = |key: &str| golden::number(&file["settings"][key]);
-    let ppo = PpoConfig { ent_coef: number("ent_coef"), vf_coef: 2.0 * number("vf_coef"), clip_vloss: false, ..PpoConfig::default() };
+    let ppo = PpoConfig {
+        ent_coef: number("ent_coef"),
+        vf_coef: 2.0 * number("vf_coef"),
+        clip_coef: number("clip_range"),
+        clip_vloss: false,
+        ..PpoConfig::default()
+    };
     let column = |name: &str| golden::floats(&file["batch"][name]);
     let block = TransitionBlock {
         num_steps: 32,
@@ -87,7 +99,7 @@ fn check_apart_against(name: &str, space: ActionSpace) {
         orders: &orders,
         count: 32,
         per_minibatch: 32,
-        weights: ppo.weights(32, number("clip_range")),
+        weights: ppo.weights(32),
         norm_adv: true,
         target_kl: None,
         learning_rate: file["settings"]["learning_rate"].as_f64().unwrap(),
@@ -195,7 +207,7 @@ fn gradient_of(
     let rows = indices.iter().flat_map(|i| &ahead[*i as usize * stride..(*i as usize + 1) * stride]);
     let ahead: Option<Vec<f32>> = (stride > 0).then(|| rows.copied().collect());
     let mut gradient = vec![0.0; parameters.len()];
-    let sums = head_gradient(shape, parameters, ahead.as_deref(), 20, ppo, ppo.clip_coef, &mut scratch, &mut gradient);
+    let sums = head_gradient(shape, parameters, ahead.as_deref(), 20, ppo, &mut scratch, &mut gradient);
     (sums, gradient, scratch.d_ahead)
 }
 
