@@ -7,8 +7,8 @@ use grandmodel_embedders::{
 
 use super::product::{Factor, Room, product};
 
-/// Terms and columns up to which a product is worth its own tiles; beyond, the packed kernel for matrices of any size is as fast.
-const SMALL_MAX: usize = 512;
+/// Terms and columns up to which tiles of our own are faster; beyond, the packed kernel for matrices of any size is (by 4 % at 256).
+const SMALL_MAX: usize = 128;
 /// Columns below which a weight gradient is computed on its side: few long rows are faster than many short ones.
 const SIDEWAYS: usize = 8;
 /// Rows transposed together: one cache line of the result.

@@ -1,5 +1,5 @@
-//! Values of a rollout's observations where acting does not need them: computed in pieces, beside the steps that follow where there is a thread for it. A row's
-//! value does not depend on its piece.
+//! Values of a rollout's observations where acting does not need them: computed in pieces, beside the steps that follow where there is a thread for it. Pieces
+//! are cut the same whatever the number of threads.
 
 use rayon::Scope;
 
