@@ -36,7 +36,7 @@ const ENCODER_GRAD_NORM: f32 = 0.5;
 /// Weight of the auxiliary likelihood there.
 const ENCODER_AUX_COEF: f32 = 0.1;
 /// Samples of one block there.
-const ENCODER_GRAD_BLOCK: usize = 64;
+const ENCODER_GRAD_BLOCK: usize = 16;
 
 /// What acts, with what teaches it from replay.
 pub struct Model {

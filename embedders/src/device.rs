@@ -21,8 +21,7 @@ use crate::error::EmbeddersError;
 /// The backend without a tape: forward passes of published weights.
 pub type Infer = Dispatch;
 
-/// The backend with a tape: training. Its devices are plain ones, never `DispatchDevice::autodiff(..)`: only then can
-/// [`crate::ops`] register operations of their own.
+/// The backend with a tape: training. Its devices are plain ones, never `DispatchDevice::autodiff(..)`.
 pub type Train = burn::backend::Autodiff<Dispatch>;
 
 /// Where tensors live; chosen by [`resolve`].
@@ -156,7 +155,7 @@ pub fn list() -> Vec<DeviceReport> {
     reports
 }
 
-/// Whether the fused CPU operations may read this device's memory as slices.
+/// Whether it is the CPU, where [`crate::plain`] runs instead of Burn.
 pub fn is_cpu(device: &Device) -> bool {
     matches!(device, DispatchDevice::Flex(_))
 }

@@ -6,6 +6,7 @@ mod actors;
 mod compare;
 mod control;
 mod flops;
+mod latency;
 mod market;
 mod network;
 mod peak;
@@ -193,6 +194,7 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     market::rows(&mut bench)?;
     network::rows(&mut bench)?;
     actors::rows(&mut bench)?;
+    latency::rows(&mut bench)?;
     runs::rows(&mut bench)?;
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;

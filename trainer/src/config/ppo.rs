@@ -77,7 +77,7 @@ impl Default for PpoConfig {
             max_grad_norm: 0.5,
             target_kl: None,
             reward_clip: 10.0,
-            grad_block: 64,
+            grad_block: 16,
         }
     }
 }
