@@ -111,18 +111,18 @@ impl<B: Backend> TokenMixer<B> {
 #[derive(Clone, Debug)]
 pub enum ActingMixer {
     /// On a CPU, on its flat parameters.
-    Plain(PlainMixer, Arc<[f32]>),
+    Plain(Box<PlainMixer>, Arc<[f32]>),
     /// On any other device.
-    Burn(TokenMixer<Infer>, Device),
+    Burn(Box<TokenMixer<Infer>>, Device),
 }
 
 impl ActingMixer {
     /// A mixer for the device that it lives on.
     pub fn of(mixer: TokenMixer<Infer>, device: &Device) -> Self {
         if device::is_cpu(device) {
-            Self::Plain(PlainMixer::of(&mixer), parameters::to_flat(&mixer).into())
+            Self::Plain(Box::new(PlainMixer::of(&mixer)), parameters::to_flat(&mixer).into())
         } else {
-            Self::Burn(mixer, device.clone())
+            Self::Burn(Box::new(mixer), device.clone())
         }
     }
 

@@ -39,7 +39,7 @@ pub struct EncoderLearner {
 /// What runs on a CPU.
 struct PlainPart {
     encoder: PlainEncoder,
-    rooms: Pool<PlainRoom>,
+    rooms: Pool<Box<PlainRoom>>,
 }
 
 /// What one block needs there, warm after the first.
@@ -54,8 +54,17 @@ struct PlainRoom {
 pub struct EncodedBlock(Block);
 
 enum Block {
-    Plain(PlainRoom),
-    Burn { net: Box<MarketEncoder<Train>>, embedded: StackEmbedding<Train>, ahead: Tensor<Train, 2>, values: Vec<f32>, windows: Windows },
+    Plain(Box<PlainRoom>),
+    Burn(Box<BurnBlock>),
+}
+
+/// A block on Burn's tape.
+struct BurnBlock {
+    net: MarketEncoder<Train>,
+    embedded: StackEmbedding<Train>,
+    ahead: Tensor<Train, 2>,
+    values: Vec<f32>,
+    windows: Windows,
 }
 
 impl EncodedBlock {
@@ -63,7 +72,7 @@ impl EncodedBlock {
     pub fn ahead(&self) -> &[f32] {
         match &self.0 {
             Block::Plain(room) => room.tape.ahead(),
-            Block::Burn { values, .. } => values,
+            Block::Burn(block) => &block.values,
         }
     }
 }
@@ -144,11 +153,11 @@ impl EncoderLearner {
         }
         let windows = self.windows(rows);
         // Leaves of its own: two threads never meet on one tape.
-        let net: Box<MarketEncoder<Train>> = Box::new(parameters::training_copy(&self.net));
+        let net: MarketEncoder<Train> = parameters::training_copy(&self.net);
         let embedded = net.embedders.forward(windows.inputs(&self.device));
         let ahead = net.mixer.ahead(embedded.mean());
         let values = read(ahead.clone().inner())?;
-        Ok(EncodedBlock(Block::Burn { net, embedded, ahead, values, windows }))
+        Ok(EncodedBlock(Block::Burn(Box::new(BurnBlock { net, embedded, ahead, values, windows }))))
     }
 
     /// The backward pass: from the gradient of the parts ahead `[rows, ahead_width]` to that of the parameters; the auxiliary likelihood is added with the
@@ -163,7 +172,8 @@ impl EncoderLearner {
                 plain.rooms.give_back(room);
                 Ok(gradient)
             }
-            (Block::Burn { net, embedded, ahead, windows, .. }, _) => {
+            (Block::Burn(block), _) => {
+                let BurnBlock { net, embedded, ahead, windows, .. } = *block;
                 let d_ahead = floats::<Train, 2>(d_ahead, ahead.dims(), &self.device);
                 let mut loss = (ahead * d_ahead).sum();
                 let mut aux = 0.0;
@@ -172,8 +182,8 @@ impl EncoderLearner {
                     aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
                     loss = loss + likelihood.sum() * aux_scale;
                 }
-                let gradients = GradientsParams::from_grads(loss.backward(), &*net);
-                Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&*net, &gradients), aux })
+                let gradients = GradientsParams::from_grads(loss.backward(), &net);
+                Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&net, &gradients), aux })
             }
             (Block::Plain(_), None) => unreachable!("Invariant: a block goes back to the encoder it came from"),
         }

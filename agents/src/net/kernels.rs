@@ -115,7 +115,7 @@ fn tanh(x: f32) -> f32 {
     let p = p.mul_add(z, 3.495_579_6e-3);
     let p = p.mul_add(z, 0.133_810_18);
     let p = p.mul_add(z, 1.0);
-    let q = 7.776_479_3e-7_f32;
+    let q = 7.776_479e-7_f32;
     let q = q.mul_add(z, 3.285_620_8e-4);
     let q = q.mul_add(z, 2.587_694_9e-2);
     let q = q.mul_add(z, 0.467_143_33);

@@ -128,7 +128,10 @@ pub(crate) fn walk(
     let mut walked = if pair::has_partner() {
         let meeting = Meeting { told };
         rayon::in_place_scope(|scope| {
-            scope.spawn(|_| drop(steps(&mut [&mut value], passes, first_step, Some(&meeting))));
+            scope.spawn(|_| {
+                // What it says of the walk is what the other side says, too.
+                let _ = steps(&mut [&mut value], passes, first_step, Some(&meeting));
+            });
             steps(&mut [&mut policy], passes, first_step, Some(&meeting))
         })
     } else {
