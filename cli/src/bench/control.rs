@@ -1,5 +1,4 @@
-//! Learning on control tasks: whole rounds of PPO, updates of SAC, and beside them the most that this processor's multiply-adds give, so that a share of it
-//! can be told.
+//! Learning on control tasks: whole rounds of PPO, updates of SAC.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -15,21 +14,12 @@ use grandmodel_agents::{
     space::ActionSpace,
 };
 use grandmodel_buffers::{PolicyVersion, replay::ReplayBatch};
-use grandmodel_embedders::{
-    ops::{self, kernels::simd::Level},
-    simd_fn,
-};
 use grandmodel_memory::BatchPlan;
 use grandmodel_trainer::{PpoConfig, SacConfig, learner::Learner, offpolicy::OffPolicyLearner, sac::SacLearner};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Bench;
-
-/// Sums of the multiply-adds that run side by side, and how many each gets in a repetition.
-const CHAINS: usize = 12;
-const LINKS: usize = 100_000;
-const MEGA: usize = 1_000_000;
 
 /// Rows of this group.
 ///
@@ -41,15 +31,6 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
     }
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("the worker pool of one thread did not start")?;
     let threads = rayon::current_num_threads();
-    let wide = ops::simd_level() == Level::Avx512;
-    let flop = 2 * CHAINS * LINKS * if wide { 16 } else { 8 };
-    let most = |bench: &mut Bench, name: &str, threads: usize| {
-        bench.row(name, "MFLOP", threads * flop / MEGA, || {
-            if threads > 1 { drop(rayon::broadcast(|_| multiply_adds(black_box(1.0), wide))) } else { multiply_adds(black_box(1.0), wide) }
-        });
-    };
-    most(bench, "control: f32 multiply-adds, one thread", 1);
-    most(bench, &format!("control: f32 multiply-adds, {threads} threads"), threads);
     ppo(bench, "control: PPO CartPole, one thread", &alone)?;
     let mut rounds = Rounds::new()?;
     bench.row(&format!("control: PPO CartPole, {threads} threads"), "steps", rounds.steps(), || rounds.round());
@@ -146,45 +127,5 @@ impl Updates {
 
     fn update(&mut self) {
         black_box(self.learner.update(&self.batch, None, 0)).expect("Invariant: SAC does not diverge on bounded rewards");
-    }
-}
-
-fn multiply_adds(x: f32, wide: bool) {
-    let mut sums = [0.0; CHAINS];
-    if wide {
-        links_16(&mut sums, x)
-    } else {
-        links_8(&mut sums, x)
-    }
-    black_box(sums);
-}
-
-simd_fn! {
-    /// [`CHAINS`] registers of 8 numbers.
-    pub fn links_8(sums: &mut [f32; CHAINS], x: f32) {
-        chains::<8>(sums, x);
-    }
-}
-
-simd_fn! {
-    /// [`CHAINS`] registers of 16 numbers.
-    pub fn links_16(sums: &mut [f32; CHAINS], x: f32) {
-        chains::<16>(sums, x);
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "loops of fixed length over arrays are what the compiler turns into registers")]
-fn chains<const C: usize>(sums: &mut [f32; CHAINS], x: f32) {
-    let (factor, mut registers) = ([x * 0.999; C], [[x; C]; CHAINS]);
-    for _ in 0..LINKS {
-        for r in 0..CHAINS {
-            for c in 0..C {
-                registers[r][c] = factor[c].mul_add(registers[r][c], factor[c]);
-            }
-        }
-    }
-    for (sum, register) in sums.iter_mut().zip(registers) {
-        *sum = register.iter().sum();
     }
 }
