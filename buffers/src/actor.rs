@@ -74,8 +74,13 @@ impl Buffer {
     /// # Errors
     /// Settings out of range or not fit for what will be stored and asked for.
     pub fn replay(config: ReplayConfig, shape: ReplayShape, seed: u64) -> Result<Self, BuffersError> {
-        let replay = Replay { store: ReplayStore::new(config, shape)?, random: ChaCha8Rng::seed_from_u64(seed) };
-        Ok(Self { kept: Kept::Replay(Box::new(replay)), reports: None, reported: [0; 2], refused_reports: 0 })
+        Ok(Self::of_store(ReplayStore::new(config, shape)?, seed))
+    }
+
+    /// Around a store.
+    pub fn of_store(store: ReplayStore, seed: u64) -> Self {
+        let replay = Replay { store, random: ChaCha8Rng::seed_from_u64(seed) };
+        Self { kept: Kept::Replay(Box::new(replay)), reports: None, reported: [0; 2], refused_reports: 0 }
     }
 
     /// Tells the memory actor of every change in bytes.
@@ -194,8 +199,8 @@ impl Handler<Relieve> for Buffer {
 
     fn handle(&mut self, command: Relieve, _: &mut Self::Context) -> Relieved {
         let freed_bytes = match &mut self.kept {
-            Kept::Rollouts(store) => store.relieve(command.level),
-            Kept::Replay(replay) => replay.store.relieve(command.level),
+            Kept::Rollouts(store) => store.relieve(command.rung),
+            Kept::Replay(replay) => replay.store.relieve(command.rung),
         };
         self.report();
         Relieved { freed_bytes }

@@ -109,6 +109,8 @@ pub struct BufferObservation {
     pub packed: u64,
     /// Segments moved to the cold folder so far.
     pub spilled: u64,
+    /// Segments that should have been moved under memory pressure and could not be written.
+    pub not_spilled: u64,
     /// Bytes that compression saved so far.
     pub packed_saved_bytes: u64,
     /// Segments evicted so far; experience that nobody took.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use grandmodel_memory::{ByteSize, PressureLevel};
+use grandmodel_memory::{ByteSize, Rung};
 
 use crate::codec::{self, ObservationEncoding};
 use crate::config::leaves_before;
@@ -163,14 +163,14 @@ impl SegmentStore {
         block
     }
 
-    /// Compresses ahead of time: at a warning all but the newest segment, at critical all; returns the bytes freed.
+    /// Compresses ahead of time: all but the newest segment, from [`Rung::Shed`] on all; returns the bytes freed.
     ///
     /// Blocks that someone still reads are left: compressing those would free nothing.
-    pub fn relieve(&mut self, level: PressureLevel) -> u64 {
-        let spared = match level {
-            PressureLevel::Normal => return 0,
-            PressureLevel::Warning => 1,
-            PressureLevel::Critical => 0,
+    pub fn relieve(&mut self, rung: Rung) -> u64 {
+        let spared = match rung {
+            Rung::Rest => return 0,
+            Rung::Compress | Rung::Spill => 1,
+            Rung::Shed | Rung::Stop => 0,
         };
         let before = self.observation.hot_bytes + self.observation.warm_bytes;
         let segments: Vec<SegmentId> = self.entries.keys().rev().skip(spared).copied().collect();

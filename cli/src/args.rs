@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use grandmodel_memory::ByteSize;
 
 /// Reinforcement-learning trading agents built from actors that pass messages.
 #[derive(Debug, Parser)]
@@ -58,6 +59,31 @@ pub enum Command {
         /// Decide with consensus and gate, as paper and live do.
         #[arg(long)]
         gated: bool,
+    },
+    /// Say what a run would do with its memory budget, without training.
+    Plan {
+        /// Configuration file.
+        config: PathBuf,
+        /// Override one setting, e.g. `--set memory.budget="512 MiB"`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// The same short run again and again: live bytes must return. Or, with --ramp, memory that grows until the run stops itself.
+    Soak {
+        /// Configuration file; its run should be short.
+        config: PathBuf,
+        /// Override one setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Minutes; at least eight runs are judged, whatever they take.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Leak so much in every run, as a control: it must be found.
+        #[arg(long, value_name = "BYTES", conflicts_with = "ramp")]
+        leak: Option<ByteSize>,
+        /// Let memory beside one run grow by so much a second: the run must save itself and stop with exit code 75.
+        #[arg(long, value_name = "BYTES")]
+        ramp: Option<ByteSize>,
     },
     /// Canary: poison every bar after t, for every t of a slice; no decision up to t may change by a bit.
     CheckLookahead {

@@ -113,7 +113,10 @@ fn wild_bar(bar: &Bar, tick: f64, rng: &mut ChaCha8Rng) -> Result<Bar> {
 pub fn check_oracle(config: &Path, settings: &[String]) -> Result<ExitCode> {
     let mut config = RunConfig::load(config, settings)?;
     config.data.observe = Observe::NextReturn;
-    let Ended::Finished(outcome) = train::run(config.clone(), None)? else { return Ok(ExitCode::from(train::EXIT_STOPPED)) };
+    let outcome = match train::run(config.clone(), None)? {
+        Ended::Finished(outcome) => outcome,
+        Ended::Stopped(code) => return Ok(ExitCode::from(code)),
+    };
     let spans = MarketSpans::prepare(&config)?;
     let perfect =
         spans.test.iter().map(|span| perfect(&config, span).map(|result| total_return(&result))).collect::<Result<Vec<f64>, _>>()?;
@@ -150,8 +153,9 @@ pub fn check_shuffled(config: &Path, settings: &[String], num_seeds: u32) -> Res
     config.data.shuffle = true;
     let mut profits = Vec::new();
     for seed in (0..u64::from(num_seeds)).map(|i| config.seed + i) {
-        let Ended::Finished(outcome) = train::run(RunConfig { seed, ..config.clone() }, None)? else {
-            return Ok(ExitCode::from(train::EXIT_STOPPED));
+        let outcome = match train::run(RunConfig { seed, ..config.clone() }, None)? {
+            Ended::Finished(outcome) => outcome,
+            Ended::Stopped(code) => return Ok(ExitCode::from(code)),
         };
         profits.push(mean(&outcome.scores.agent));
     }

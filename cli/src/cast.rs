@@ -14,17 +14,24 @@ use grandmodel_agents::{
     head::Head,
     lanes::Lanes,
 };
-use grandmodel_buffers::{Buffer, replay::ReplayShape};
+use grandmodel_buffers::{
+    Buffer,
+    replay::{ReplayShape, ReplayStore},
+};
 use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
     StructureModule, TacticalModule, device::Infer,
 };
 use grandmodel_memory::{
-    AllocatorReading, BatchPlan, GaugeRoots, Memory, Subsystem,
+    AllocatorReading, BatchPlan, BatchRequest, GaugeRoots, Memory, Subsystem,
     messages::{PlanBatch, RegisterRelief, ReportBytes},
-    plan::MICRO_BATCH_MAX,
+    plan::{Checkpointing, MICRO_BATCH_MAX},
 };
-use grandmodel_trainer::actor::{LearnerActor, LearnerLinks, publish_to};
+use grandmodel_trainer::{
+    actor::{LearnerActor, LearnerLinks, publish_to},
+    encoder::EncoderLearner,
+    thrift,
+};
 
 use crate::{
     config::RunConfig,
@@ -100,7 +107,8 @@ impl Cast {
         let arbiters: Vec<Arbiter> = (0..if config.is_market() { 4 } else { 0 }).map(|_| Arbiter::new()).collect();
         let [store, embed, act, learn] = [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle));
 
-        let memory = Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator));
+        let memory =
+            Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator)).with_free_heap(Arc::new(free_heap));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
         let buffer = buffer(config, lanes.as_ref())?.with_reports(taps.tap("memory", &store, memory.clone().recipient()));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
@@ -132,8 +140,9 @@ impl Cast {
 
         let (mut learner, mut plan) = (None, None);
         if let Some(spans) = spans {
-            let granted = memory.send(plan_request(config, &model)).await??;
-            let (core, head) = model.into_core(config, granted, spans);
+            let encoder = model.encoder_learner(spans);
+            let granted = memory.send(PlanBatch(batch_request(config, &model, encoder.as_ref())?)).await??;
+            let (core, head) = model.into_core(config, granted, encoder);
             let links = LearnerLinks {
                 take_rollout: taps.tap("buffer", &store, buffer.clone().recipient()),
                 sample: taps.tap("buffer", &store, buffer.clone().recipient()),
@@ -143,7 +152,9 @@ impl Cast {
                 agents: vec![taps.tap("agent", &act, agent.clone().recipient())],
                 memory: taps.tap("memory", &store, memory.clone().recipient()),
             };
-            learner = Some(LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, head, links)));
+            let actor = LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, head, links));
+            memory.send(RegisterRelief { subsystem: Subsystem::Activations, recipient: actor.clone().recipient() }).await??;
+            learner = Some(actor);
             plan = Some(granted);
         }
         let intensity = RestartIntensity::default();
@@ -231,7 +242,11 @@ pub fn replay_shape(config: &RunConfig, lanes: &Lanes) -> Option<ReplayShape> {
 /// The buffer of a run: rollouts for PPO, replay for the others; a backtest's stays empty.
 fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
     match lanes.and_then(|lanes| replay_shape(config, lanes)) {
-        Some(shape) => Ok(Buffer::replay(config.replay.clone(), shape, seed_of(config.seed, Stream::Replay))?),
+        Some(shape) => {
+            // Memory pressure moves segments into unlinked files beside the runs.
+            let store = ReplayStore::new(config.replay.clone(), shape)?.with_spill_folder(config.runs.clone());
+            Ok(Buffer::of_store(store, seed_of(config.seed, Stream::Replay)))
+        }
         None => Ok(Buffer::new(config.buffer)?),
     }
 }
@@ -259,19 +274,48 @@ fn trading(config: &RunConfig, embedders: Option<EmbedderLinks>, act: &actix::Ar
     (settings, links)
 }
 
-/// What the learner asks of the budget: parameters, their copy in the network, one gradient and two moments are fixed; each sample in
-/// flight adds its windows and its activations.
-fn plan_request(config: &RunConfig, model: &Model) -> PlanBatch {
-    let parameter_bytes = (model.num_parameters() * size_of::<f32>()) as u64;
+/// What the learner asks of the budget. Blocks are run and weighed where that is possible; what is kept between the passes of a block counts for every block
+/// in flight where learning is from replay, and for those at work otherwise. A gradient lies beside each block in flight.
+///
+/// # Errors
+/// A device that does not give a result back.
+pub fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&EncoderLearner>) -> Result<BatchRequest> {
     let algorithm = config.algorithm();
     let effective_batch = algorithm.effective_batch();
-    // Without an encoder a gradient is one piece: a few kilobytes a sample.
-    let (grad_block, bytes_per_sample) = match (&model.encoder, &config.ppo) {
-        (Some(_), Some(ppo)) => (ppo.grad_block as usize, activation_bytes_per_sample(config.model.preset)),
-        (Some(_), None) => (largest_divisor(effective_batch), activation_bytes_per_sample(config.model.preset)),
-        (None, _) => (largest_divisor(effective_batch), 16 << 10),
+    let parameter_bytes = (model.num_parameters() * size_of::<f32>()) as u64;
+    let whole = |grad_block| BatchRequest {
+        effective_batch,
+        grad_block,
+        threads: rayon::current_num_threads(),
+        // Parameters and their copy in the network, both moments, one sum of gradients.
+        bytes_fixed: 5 * parameter_bytes,
+        bytes_per_block: [0; 3],
+        bytes_per_thread: [0; 3],
     };
-    PlanBatch { effective_batch, grad_block, bytes_fixed: 5 * parameter_bytes, bytes_per_sample }
+    let Some(encoder) = encoder else {
+        // Without an encoder a gradient is one piece: a few kilobytes a sample.
+        let grad_block = largest_divisor(effective_batch);
+        return Ok(BatchRequest { bytes_per_block: [(grad_block as u64) << 14; 3], ..whole(grad_block) });
+    };
+    let (grad_block, from_replay) = match (algorithm.encoder(), &config.ppo) {
+        (Some(encoder), _) => (encoder.grad_block as usize, true),
+        (None, Some(ppo)) => (ppo.grad_block as usize, false),
+        (None, None) => unreachable!("Invariant: what does not learn from replay is PPO"),
+    };
+    let rows = encoder.ready_rows(grad_block);
+    let mut room = [0; 3];
+    for (way, bytes) in Checkpointing::ALL.into_iter().zip(&mut room) {
+        let weighed = if rows.is_empty() { None } else { encoder.weigh(&rows, thrift::keep(way))? };
+        // Elsewhere Burn's tape keeps everything; the figure is that of a CPU, read off once a preset.
+        *bytes = weighed.unwrap_or_else(|| grad_block as u64 * activation_bytes_per_sample(config.model.preset));
+    }
+    let gradient = room.map(|_| parameter_bytes);
+    let both = [0, 1, 2].map(|way| room[way] + gradient[way]);
+    let request = whole(grad_block);
+    Ok(match from_replay {
+        true => BatchRequest { bytes_per_block: both, ..request },
+        false => BatchRequest { bytes_per_block: gradient, bytes_per_thread: room, ..request },
+    })
 }
 
 /// The largest divisor that a gradient block may have.
@@ -279,7 +323,7 @@ fn largest_divisor(effective_batch: usize) -> usize {
     (1..=MICRO_BATCH_MAX.min(effective_batch)).rev().find(|block| effective_batch.is_multiple_of(*block)).unwrap_or(1)
 }
 
-/// Bytes that one sample in flight holds between forward and backward.
+/// Bytes that one sample in flight holds between forward and backward where blocks cannot be weighed.
 fn activation_bytes_per_sample(preset: Preset) -> u64 {
     match preset {
         Preset::Tiny => 512 << 10,
@@ -289,10 +333,18 @@ fn activation_bytes_per_sample(preset: Preset) -> u64 {
 }
 
 /// jemalloc's own count.
-fn allocator() -> Option<AllocatorReading> {
+pub fn allocator() -> Option<AllocatorReading> {
     tikv_jemalloc_ctl::epoch::advance().ok()?;
     Some(AllocatorReading {
         live_bytes: tikv_jemalloc_ctl::stats::allocated::read().ok()? as u64,
         resident_bytes: tikv_jemalloc_ctl::stats::resident::read().ok()? as u64,
     })
+}
+
+/// Gives the allocator's free pages back to the system.
+fn free_heap() {
+    // SAFETY: the name is a nul-terminated string, and this control takes and gives no value. 4096 stands for all arenas (MALLCTL_ARENAS_ALL).
+    unsafe {
+        tikv_jemalloc_sys::mallctl(c"arena.4096.purge".as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    }
 }

@@ -9,6 +9,7 @@ use crate::{
     cast::{Stream, seed_of},
     config::RunConfig,
     run_folder::{RunFolder, write_whole},
+    screen::say,
     seeds::{Outcome, RunScores},
 };
 
@@ -59,8 +60,8 @@ pub fn write(folder: &RunFolder, config: &RunConfig, episodes: &[EpisodeStats]) 
         }
         Ok(())
     })?;
-    println!("{}: {}", control.id, describe(&returns));
-    println!("uniform actions: {}", describe(&random));
+    say(config, format_args!("{}: {}", control.id, describe(&returns)));
+    say(config, format_args!("uniform actions: {}", describe(&random)));
     let scores =
         RunScores { unit: "episodic return", agent: returns, baselines: vec![("uniform actions".into(), random)], shares: Vec::new() };
     Ok(Outcome { path, scores })

@@ -15,12 +15,14 @@ pub mod machine;
 pub mod messages;
 pub mod model;
 pub mod outcome;
+pub mod plan;
 pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod run_folder;
 pub mod screen;
 pub mod seeds;
+pub mod soak;
 pub mod spans;
 pub mod supervisor;
 pub mod tensorboard;
@@ -52,6 +54,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Train { resume: Some(run), settings, .. } => train::resume(&run, &settings),
         Command::Train { .. } => unreachable!("Invariant: clap asks for a configuration or --resume"),
         Command::Evaluate { run, episodes, seed, best } => evaluate::run(&run, episodes, seed, best).map(|()| ExitCode::SUCCESS),
+        Command::Plan { config, settings } => plan::run(&config, &settings).map(|()| ExitCode::SUCCESS),
+        Command::Soak { config, settings, minutes, leak, ramp } => soak::run(&config, &settings, minutes, soak::Injected { leak, ramp }),
         Command::CheckLookahead { config, settings, bars } => canary::check_lookahead(&config, &settings, bars),
         Command::CheckOracle { config, settings } => canary::check_oracle(&config, &settings),
         Command::CheckShuffled { config, settings, seeds } => canary::check_shuffled(&config, &settings, seeds),

@@ -21,7 +21,7 @@ use grandmodel_trainer::{
     learner::Learner,
     offpolicy::OffPolicyLearner,
     qrdqn::QrdqnLearner,
-    replay_learner::{EncoderSettings, ReplayLearner},
+    replay_learner::ReplayLearner,
     sac::SacLearner,
 };
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -30,13 +30,6 @@ use crate::{
     cast::{Stream, seed_of},
     config::RunConfig,
 };
-
-/// Bound on the norm of the encoder's gradient before a head that learns from replay.
-const ENCODER_GRAD_NORM: f32 = 0.5;
-/// Weight of the auxiliary likelihood there.
-const ENCODER_AUX_COEF: f32 = 0.1;
-/// Samples of one block there.
-const ENCODER_GRAD_BLOCK: usize = 16;
 
 /// What acts, with what teaches it from replay.
 pub struct Model {
@@ -111,10 +104,14 @@ impl Model {
         of_encoder.chain(of_head).collect()
     }
 
-    /// What learns, over the spans that rows point into.
-    pub fn into_core(self, config: &RunConfig, plan: BatchPlan, spans: Vec<TableSpan>) -> (LearnerCore, HeadShape) {
-        let Self { encoder, head, device, off_policy } = self;
-        let encoder = encoder.map(|encoder| EncoderLearner::new(encoder, spans, device));
+    /// The encoder as it learns, over the spans that rows point into.
+    pub fn encoder_learner(&self, spans: Vec<TableSpan>) -> Option<EncoderLearner> {
+        self.encoder.as_ref().map(|encoder| EncoderLearner::new(encoder.clone(), spans, self.device.clone()))
+    }
+
+    /// What learns, behind an encoder from [`Self::encoder_learner`].
+    pub fn into_core(self, config: &RunConfig, plan: BatchPlan, encoder: Option<EncoderLearner>) -> (LearnerCore, HeadShape) {
+        let Self { head, off_policy, .. } = self;
         let core = match (config.algorithm(), off_policy, &head.shape) {
             (Algorithm::Ppo(ppo), None, HeadShape::ActorCritic(shape)) => {
                 let seed = seed_of(config.seed, Stream::Shuffle);
@@ -122,13 +119,8 @@ impl Model {
             }
             (algorithm, Some(heads), _) => {
                 let schedule = algorithm.schedule().expect("Invariant: what learns from replay has a schedule");
-                let settings = EncoderSettings {
-                    learning_rate: algorithm.encoder_learning_rate(),
-                    max_grad_norm: ENCODER_GRAD_NORM,
-                    aux_coef: ENCODER_AUX_COEF,
-                    grad_block: ENCODER_GRAD_BLOCK,
-                };
-                let learner = ReplayLearner::new(heads, encoder.map(|encoder| (encoder, settings)));
+                let settings = algorithm.encoder().cloned().unwrap_or_default();
+                let learner = ReplayLearner::new(heads, encoder.map(|encoder| (encoder, settings)), plan);
                 let prioritised = !matches!(config.replay.sampling, grandmodel_buffers::replay::Sampling::Uniform);
                 LearnerCore::Replay(Box::new(ReplayRounds { learner, schedule, gamma: algorithm.gamma(), prioritised }))
             }

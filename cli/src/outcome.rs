@@ -26,6 +26,7 @@ use crate::{
         RandomRuns, RefusalCount, Setup, ShareOfOptimum, SpanStated, StatsFile, Strategy, TradeRow,
     },
     run_folder::RunFolder,
+    screen::say,
     seeds::{Outcome, RunScores},
     spans::MarketSpans,
 };
@@ -68,7 +69,7 @@ pub fn write(folder: &RunFolder, trained: &Trained<'_>) -> Result<Outcome> {
     folder.write_candles(&candles(trained))?;
     folder.write_stats(&stats)?;
     let path = report::render(folder.path())?;
-    println!("{}", progress::results_table(&stats));
+    say(trained.config, progress::results_table(&stats));
     let paths = stats.share_of_optimum.iter().flat_map(|found| &found.paths);
     let shares = paths.map(|p| Share { seed: p.seed, path: p.path.into(), agent: p.agent, optimum: p.optimum }).collect();
     let total_return = |results: &[BacktestResult]| results.iter().map(total_return).collect::<Vec<f64>>();

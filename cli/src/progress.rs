@@ -33,14 +33,15 @@ pub struct Standing {
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
+    quiet: bool,
     total_steps: u64,
     last_line_s: Option<f64>,
 }
 
 impl Progress {
     /// Starts at `first_step` (above 0 in a resumed run) of `total_steps`.
-    pub fn new(first_step: u64, total_steps: u64) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
+    pub fn new(first_step: u64, total_steps: u64, quiet: bool) -> Self {
+        let bar = (!quiet && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr_with_hz(BAR_HZ));
             // a template that does not parse would be a mistake of ours; indicatif's own bar does the job, too
             if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan/blue} {percent:>3}% {msg}") {
@@ -49,7 +50,7 @@ impl Progress {
             bar.set_position(first_step);
             bar
         });
-        Self { bar, total_steps, last_line_s: None }
+        Self { bar, quiet, total_steps, last_line_s: None }
     }
 
     /// Shows how far the run is.
@@ -86,6 +87,9 @@ impl Progress {
     }
 
     fn plain(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
         // a closed standard error must not end a run
         let _ = writeln!(io::stderr(), "{text}");
     }
@@ -211,7 +215,7 @@ mod tests {
 
     #[test]
     fn lines_keep_their_distance() {
-        let mut progress = Progress { bar: None, total_steps: 1, last_line_s: None };
+        let mut progress = Progress { bar: None, quiet: false, total_steps: 1, last_line_s: None };
         assert_eq!([0.0, 9.9, 10.0, 19.0, 20.5].map(|elapsed_s| progress.is_due(elapsed_s)), [true, false, true, false, true]);
     }
 

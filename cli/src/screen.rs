@@ -17,6 +17,13 @@ use crate::{
     train::mean_return,
 };
 
+/// A line for people, on standard output; nothing in a quiet run.
+pub fn say(config: &RunConfig, line: impl std::fmt::Display) {
+    if !config.train.quiet {
+        println!("{line}");
+    }
+}
+
 /// Where the numbers of a run go while it runs: metrics file, event file, progress bar.
 pub struct Screen {
     metrics: MetricsWriter,
@@ -41,7 +48,7 @@ impl Screen {
         Ok(Self {
             metrics: folder.metrics(step)?,
             events: EventWriter::create(folder.path(), machine::unix_seconds(), "grandmodel")?,
-            progress: Progress::new(step, algorithm.num_rounds() * algorithm.steps_per_round()),
+            progress: Progress::new(step, algorithm.num_rounds() * algorithm.steps_per_round(), config.train.quiet),
             started: Instant::now(),
             first_step: step,
             episodic_return: None,

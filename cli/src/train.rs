@@ -26,7 +26,10 @@ use grandmodel_buffers::{
 };
 use grandmodel_embedders::{PolicyVersion, device::Device};
 use grandmodel_market::TableSpan;
-use grandmodel_memory::messages::SampleNow;
+use grandmodel_memory::{
+    ByteSize, Rung,
+    messages::{MemorySample, ObserveMemory, SampleNow},
+};
 use grandmodel_trainer::{
     Algorithm,
     checkpoint::{self, Checkpoint, ParameterShape},
@@ -44,13 +47,15 @@ use crate::{
     outcome::{self, Trained},
     report::Manifest,
     run_folder::RunFolder,
-    screen::Screen,
+    screen::{Screen, say},
     seeds::{self, Outcome},
     spans::MarketSpans,
 };
 
 /// Exit code of a run that was stopped by Ctrl-C and can be resumed.
 pub const EXIT_STOPPED: u8 = 130;
+/// Exit code of a run that saved itself because its memory budget was all but used up; it can be resumed with a larger one. As `EX_TEMPFAIL` of sysexits.
+pub const EXIT_OUT_OF_MEMORY: u8 = 75;
 /// Rows embedded at once in evaluations.
 pub const EVALUATION_BLOCK: u32 = 4096;
 
@@ -90,7 +95,7 @@ pub fn train(config: &Path, settings: &[String], num_seeds: u32) -> Result<ExitC
     for seed in (0..u64::from(num_seeds)).map(|i| first.seed + i) {
         match run(RunConfig { seed, ..first.clone() }, None)? {
             Ended::Finished(outcome) => runs.push((seed, outcome.scores)),
-            Ended::Stopped => return Ok(ExitCode::from(EXIT_STOPPED)),
+            Ended::Stopped(code) => return Ok(ExitCode::from(code)),
         }
     }
     if num_seeds > 1 {
@@ -111,7 +116,7 @@ pub fn resume(run_folder: &Path, settings: &[String]) -> Result<ExitCode> {
     println!("resuming {} from {}", folder.path().display(), newest.display());
     match run(config, Some((folder, checkpoint)))? {
         Ended::Finished(_) => Ok(ExitCode::SUCCESS),
-        Ended::Stopped => Ok(ExitCode::from(EXIT_STOPPED)),
+        Ended::Stopped(code) => Ok(ExitCode::from(code)),
     }
 }
 
@@ -119,8 +124,8 @@ pub fn resume(run_folder: &Path, settings: &[String]) -> Result<ExitCode> {
 pub enum Ended {
     /// It has learned all its steps.
     Finished(Outcome),
-    /// By Ctrl-C; it can be resumed.
-    Stopped,
+    /// By Ctrl-C or at the end of its memory budget, with the exit code that says which; it can be resumed.
+    Stopped(u8),
 }
 
 /// One run from its first step, or from a checkpoint.
@@ -131,13 +136,15 @@ pub fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>
     let threads = machine::start_workers(config.train.threads)?;
     let spans = if config.is_market() { Some(MarketSpans::prepare(&config)?) } else { None };
     match (&spans, &config.control) {
-        (Some(spans), _) => println!("{}", spans.understood),
-        (None, Some(control)) => println!("task       {}, {} lanes, seed {}", control.id, config.algorithm().num_envs(), config.seed),
+        (Some(spans), _) => say(&config, &spans.understood),
+        (None, Some(control)) => {
+            say(&config, format_args!("task       {}, {} lanes, seed {}", control.id, config.algorithm().num_envs(), config.seed));
+        }
         (None, None) => unreachable!("Invariant: a checked configuration has a market or a task"),
     }
     let lanes = lanes(&config, spans.as_ref())?;
     let model = Model::new(&config, lanes.observation_width())?;
-    println!("model      {}, on {}, {threads} threads", described(&config, &model), machine::device_name(&model.device));
+    say(&config, format_args!("model      {}, on {}, {threads} threads", described(&config, &model), machine::device_name(&model.device)));
     actix::System::new().block_on(session(&config, resumed, spans.as_ref(), lanes, model))
 }
 
@@ -262,7 +269,7 @@ impl Run<'_> {
         let mut screen = Screen::open(&self.folder, self.config, at.step)?;
         let (per_round, total) = (self.algorithm.steps_per_round(), self.algorithm.num_rounds() * self.algorithm.steps_per_round());
         let settings = &self.config.train;
-        while at.step < total && !self.stopped.load(Ordering::Relaxed) {
+        while at.step < total && !self.stopped.load(Ordering::Relaxed) && !self.is_out_of_memory().await? {
             let collected = self.collect(at).await?;
             screen.take(&collected);
             let before = at.step;
@@ -293,12 +300,27 @@ impl Run<'_> {
         if at.step < total {
             self.save(at).await?;
             let path = self.folder.path().display();
-            println!("stopped after {} of {total} steps; go on with: grandmodel train --resume {path}", at.step);
-            return Ok(Ended::Stopped);
+            if self.stopped.load(Ordering::Relaxed) {
+                println!("stopped after {} of {total} steps; go on with: grandmodel train --resume {path}", at.step);
+                return Ok(Ended::Stopped(EXIT_STOPPED));
+            }
+            let MemorySample { used_bytes, budget_bytes, .. } = self.cast.memory.send(SampleNow).await?;
+            let (used, budget) = (ByteSize(used_bytes).rounded(), ByteSize(budget_bytes).rounded());
+            println!(
+                "stopped after {} of {total} steps: {used} of the memory budget of {budget} were used although everything was given up that could be; \
+                 go on with: grandmodel train --resume {path} --set memory.budget=<more>",
+                at.step
+            );
+            return Ok(Ended::Stopped(EXIT_OUT_OF_MEMORY));
         }
         let outcome = self.conclude().await?;
-        println!("report     {}", outcome.path.display());
+        say(self.config, format_args!("report     {}", outcome.path.display()));
         Ok(Ended::Finished(outcome))
+    }
+
+    /// Whether the ladder has come to its end.
+    async fn is_out_of_memory(&self) -> Result<bool> {
+        Ok(self.cast.memory.send(ObserveMemory).await?.rung == Rung::Stop)
     }
 
     fn learner(&self) -> &actix::Addr<grandmodel_trainer::actor::LearnerActor> {
@@ -387,7 +409,7 @@ impl Run<'_> {
         let path = checkpoint::write(&folder, at.step, &checkpoint)?;
         // The older ones go only once the new one has been read back.
         checkpoint::verify(&path)?;
-        checkpoint::retain(&folder, self.config.train.keep_checkpoints as usize)?;
+        checkpoint::retain(&folder, self.config.train.keep_checkpoints as usize, self.config.train.keep_checkpoint_bytes.0)?;
         Ok(path)
     }
 
@@ -421,7 +443,7 @@ impl Run<'_> {
             return control_outcome::write(&self.folder, self.config, &episodes);
         };
         self.learner().send(PublishParameters { parameters: best.parameters.into() }).await??;
-        println!("testing the weights of step {}, the best on the validation part", best.step);
+        say(self.config, format_args!("testing the weights of step {}, the best on the validation part", best.step));
         let plain = self.backtest(&spans.test, false).await?;
         let gated = if self.config.decision.consensus_passes > 0 { Some(self.backtest(&spans.test, true).await?) } else { None };
         let memory = self.cast.memory.send(SampleNow).await?;

@@ -15,7 +15,7 @@ use crate::{
     error::EmbeddersError,
     kind::EmbedderKind,
     parameters,
-    plain::{Plain, Pool},
+    plain::{Keep, Plain, Pool},
 };
 
 /// Inputs that go through a Burn module at once: large enough that calls cost little beside the arithmetic.
@@ -89,7 +89,7 @@ pub fn embed_inputs<M: EmbedderModule<Infer> + Sync>(
             chunks.into_par_iter().for_each(|(chunk, out)| {
                 let inputs = gather(chunk * PLAIN_CHUNK_ROWS, out);
                 tapes.with(|tape| {
-                    module.forward(parameters, &inputs, tape);
+                    module.forward(parameters, &inputs, Keep::Outputs, tape);
                     out.copy_from_slice(&module.outputs(tape).mean);
                 });
             });

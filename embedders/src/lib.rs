@@ -28,7 +28,7 @@ pub mod tactical;
 pub mod weights;
 
 pub use actor::{Embedder, LvnEmbedder, RegimeEmbedder, StructureEmbedder, TacticalEmbedder};
-pub use config::{EmbeddersConfig, Preset};
+pub use config::{EmbeddersConfig, Preset, StructureWidths, TacticalWidths};
 pub use embed::{Weights, embed_rows};
 pub use embedding::{EmbedderModule, Embedding, gaussian_nll};
 pub use error::EmbeddersError;

@@ -11,8 +11,8 @@ use crate::messages::{
     MemoryObservation, MemorySample, ObserveMemory, PlanBatch, PressureChanged, RegisterRelief, Relieve, ReportBytes, SampleNow, Subscribe,
 };
 use crate::{
-    AllocatorGauge, BatchPlan, ByteSize, DeviceGauge, GaugeReading, GaugeRoots, Gauges, Ledger, MemoryConfig, MemoryError, PressureEvent,
-    PressureWatch, Subsystem,
+    AllocatorGauge, BatchPlan, ByteSize, DeviceGauge, FreeHeap, GaugeReading, GaugeRoots, Gauges, Ladder, Ledger, MemoryConfig,
+    MemoryError, PressureEvent, PressureWatch, Rung, Subsystem,
 };
 
 /// Most recipients of each kind.
@@ -26,6 +26,8 @@ pub struct Memory {
     device: Option<DeviceGauge>,
     ledger: Ledger,
     watch: PressureWatch,
+    ladder: Ladder,
+    free_heap: Option<FreeHeap>,
     started: Instant,
     last_reading: GaugeReading,
     peak_used_bytes: u64,
@@ -58,6 +60,8 @@ impl Memory {
             device: None,
             ledger: Ledger::default(),
             watch: PressureWatch::new(&config, budget_bytes),
+            ladder: Ladder::default(),
+            free_heap: None,
             #[allow(clippy::disallowed_methods)] // The shell is where the clock enters; the watch takes the time as an argument.
             started: Instant::now(),
             last_reading,
@@ -80,6 +84,12 @@ impl Memory {
         self
     }
 
+    /// With a way to give the allocator's free pages back to the system.
+    pub fn with_free_heap(mut self, free_heap: FreeHeap) -> Self {
+        self.free_heap = Some(free_heap);
+        self
+    }
+
     /// Bytes that the run may use.
     pub fn budget_bytes(&self) -> u64 {
         self.watch.budget_bytes()
@@ -96,7 +106,7 @@ impl Memory {
         let allocator = self.allocator.as_ref().and_then(|gauge| gauge());
         let ledger = self.ledger.snapshot();
         let reading = self.last_reading;
-        let used_bytes = reading.resident_bytes.or(allocator.map(|reading| reading.resident_bytes)).unwrap_or(ledger.total_bytes);
+        let used_bytes = reading.anonymous_bytes().or(allocator.map(|reading| reading.resident_bytes)).unwrap_or(ledger.total_bytes);
         self.peak_used_bytes = self.peak_used_bytes.max(used_bytes);
         self.observation.samples += 1;
         if let Some(event) = self.watch.observe(self.started.elapsed(), used_bytes) {
@@ -107,6 +117,7 @@ impl Memory {
             budget_bytes: self.watch.budget_bytes(),
             peak_used_bytes: self.peak_used_bytes,
             level: self.watch.level(),
+            rung: self.ladder.rung(),
             resident_bytes: reading.resident_bytes,
             resident_shared_bytes: reading.resident_shared_bytes,
             limit_bytes: reading.limit_bytes(),
@@ -116,6 +127,13 @@ impl Memory {
             device: self.device.as_ref().and_then(|gauge| gauge()),
             ledger,
         }
+    }
+
+    /// A sample, and the next one when it is due.
+    fn watch_on(&mut self, ctx: &mut Context<Self>) {
+        let used_bytes = self.sample(ctx).used_bytes;
+        let next = self.watch.next_sample(used_bytes, self.config.sample_every());
+        ctx.run_later(next, Self::watch_on);
     }
 
     fn act(&mut self, event: PressureEvent, used_bytes: u64, ctx: &mut Context<Self>) {
@@ -133,8 +151,15 @@ impl Memory {
                 Err(SendError::Closed(_)) => false,
             });
         }
-        if let PressureEvent::Rose(level) | PressureEvent::StillHigh(level) = event {
-            self.relieve(Relieve { level }, ctx);
+        let before = self.ladder.rung();
+        if let Some(rung) = self.ladder.follow(event) {
+            if rung != before {
+                info!(?rung, "the ladder's rung changed");
+            }
+            self.relieve(Relieve { rung }, ctx);
+            if let (Rung::Shed, Some(free_heap)) = (rung, &self.free_heap) {
+                free_heap();
+            }
         }
     }
 
@@ -157,7 +182,7 @@ impl Memory {
                     Ok(relieved) => {
                         memory.observation.freed_bytes += relieved.freed_bytes;
                         let freed = ByteSize(relieved.freed_bytes).rounded();
-                        info!(level = ?command.level, subsystem = subsystem.name(), freed, "relief");
+                        info!(rung = ?command.rung, subsystem = subsystem.name(), freed, "relief");
                     }
                     Err(error) => warn!(subsystem = subsystem.name(), %error, "relief not answered"),
                 }
@@ -171,9 +196,7 @@ impl Actor for Memory {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.config.sample_every(), |memory, ctx| {
-            memory.sample(ctx);
-        });
+        self.watch_on(ctx);
     }
 }
 
@@ -197,10 +220,11 @@ impl Handler<PlanBatch> for Memory {
     type Result = Result<BatchPlan, MemoryError>;
 
     fn handle(&mut self, asked: PlanBatch, _: &mut Self::Context) -> Self::Result {
-        let plan = BatchPlan::choose(&asked.into(), &self.config, self.watch.budget_bytes())?;
+        let plan = BatchPlan::choose(&asked.0, &self.config, self.watch.budget_bytes())?;
         info!(
             micro_batch = plan.micro_batch,
             accumulation_steps = plan.accumulation_steps,
+            checkpointing = ?plan.checkpointing,
             predicted = ByteSize(plan.predicted_bytes).rounded(),
             "batch planned"
         );
@@ -233,7 +257,7 @@ impl Handler<ObserveMemory> for Memory {
     type Result = MemoryObservation;
 
     fn handle(&mut self, _: ObserveMemory, _: &mut Self::Context) -> MemoryObservation {
-        MemoryObservation { recipients: self.subscribers.len() + self.reliefs.len(), ..self.observation }
+        MemoryObservation { rung: self.ladder.rung(), recipients: self.subscribers.len() + self.reliefs.len(), ..self.observation }
     }
 }
 

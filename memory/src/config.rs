@@ -15,12 +15,14 @@ pub const SAMPLE_EVERY_S: (f64, f64) = (0.01, 3600.0);
 pub struct MemoryConfig {
     /// What the whole process may use: "2 GiB", "80%" of what the machine or its cgroup grants, or bytes.
     pub budget: Budget,
-    /// Seconds between two samples.
+    /// Seconds between two samples while little of the budget is used; the nearer `warning`, the less.
     pub sample_every_s: f64,
     /// Share of the budget from which the ladder's first step is taken.
     pub warning: f64,
     /// Share of the budget from which everything that can be freed is freed.
     pub critical: f64,
+    /// Share of the budget from which, once everything was freed, the run saves itself and stops.
+    pub exhausted: f64,
     /// How far below a threshold, as a share of the budget, use must fall before the level does.
     pub hysteresis: f64,
     /// Seconds that a level lasts at least before it may fall, and between two relief commands at the same level.
@@ -36,6 +38,7 @@ impl Default for MemoryConfig {
             sample_every_s: 5.0,
             warning: 0.75,
             critical: 0.90,
+            exhausted: 0.97,
             hysteresis: 0.05,
             cooldown_s: 30.0,
             batch_share: 0.50,
@@ -52,16 +55,17 @@ impl MemoryConfig {
         let check = |key, value: f64, holds: bool, expected| {
             if value.is_finite() && holds { Ok(()) } else { Err(MemoryError::Setting { key, value, expected }) }
         };
-        let Self { sample_every_s, warning, critical, hysteresis, cooldown_s, batch_share, .. } = *self;
+        let Self { sample_every_s, warning, critical, exhausted, hysteresis, cooldown_s, batch_share, .. } = *self;
         let interval = sample_every_s >= SAMPLE_EVERY_S.0 && sample_every_s <= SAMPLE_EVERY_S.1;
         check("sample_every_s", sample_every_s, interval, "between 0.01 and 3600 seconds")?;
         check("warning", warning, warning > 0.0 && warning < 1.0, "above 0 and below 1")?;
         check(
             "critical",
             critical,
-            critical > warning && critical <= 1.0,
-            "above memory.warning and at most 1, or the warning is never seen",
+            critical > warning && critical < 1.0,
+            "above memory.warning and below 1, or the warning is never seen",
         )?;
+        check("exhausted", exhausted, exhausted > critical && exhausted <= 1.0, "above memory.critical and at most 1")?;
         check(
             "hysteresis",
             hysteresis,
@@ -115,6 +119,7 @@ mod tests {
         assert_eq!(key(MemoryConfig { sample_every_s: f64::NAN, ..config }), "sample_every_s");
         assert_eq!(key(MemoryConfig { warning: 0.0, ..config }), "warning");
         assert_eq!(key(MemoryConfig { critical: 0.75, ..config }), "critical");
+        assert_eq!(key(MemoryConfig { exhausted: 0.90, ..config }), "exhausted");
         assert_eq!(key(MemoryConfig { hysteresis: 0.75, ..config }), "hysteresis");
         assert_eq!(key(MemoryConfig { cooldown_s: -1.0, ..config }), "cooldown_s");
         assert_eq!(key(MemoryConfig { batch_share: f64::INFINITY, ..config }), "batch_share");

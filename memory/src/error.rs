@@ -69,8 +69,9 @@ pub enum MemoryError {
     },
     /// Even the smallest micro-batch does not fit.
     #[error(
-        "the smallest micro-batch of {micro_batch} samples needs {needed} ({fixed} fixed + {per_sample} a sample) but the batch's share of the budget is {share}; \
-         a memory.budget of {budget_needed} would fit it, or a model of at most {fixed_fits} fixed at this budget"
+        "the smallest micro-batch of {micro_batch} samples needs {} ({} fixed + {} in flight) but the batch's share of the budget is {}; \
+         a memory.budget of {budget_needed} would fit it, or a model of at most {} fixed at this budget",
+        .needed.rounded(), .fixed.rounded(), .in_flight.rounded(), .share.rounded(), .fixed_fits.rounded()
     )]
     PlanDoesNotFit {
         /// Smallest micro-batch that the limits allow.
@@ -79,8 +80,8 @@ pub enum MemoryError {
         needed: ByteSize,
         /// Bytes that do not depend on the micro-batch.
         fixed: ByteSize,
-        /// Bytes of one sample in flight.
-        per_sample: ByteSize,
+        /// Bytes that do.
+        in_flight: ByteSize,
         /// Bytes that a batch may use.
         share: ByteSize,
         /// Smallest budget with which this request fits.

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub struct DeviceReading {
 
 /// Asks the allocator; given by the binary, which alone knows which one it has.
 pub type AllocatorGauge = Arc<dyn Fn() -> Option<AllocatorReading> + Send + Sync>;
+/// Gives the allocator's free pages back to the system; given by the binary.
+pub type FreeHeap = Arc<dyn Fn() + Send + Sync>;
 /// Asks the device pools.
 pub type DeviceGauge = Arc<dyn Fn() -> Option<DeviceReading> + Send + Sync>;
 
@@ -82,22 +85,53 @@ pub struct GaugeReading {
 }
 
 impl GaugeReading {
+    /// Resident bytes that no file stands behind: what the kernel cannot take back.
+    pub fn anonymous_bytes(&self) -> Option<u64> {
+        self.resident_bytes.map(|resident| resident.saturating_sub(self.resident_shared_bytes.unwrap_or(0)))
+    }
+
     /// What a process here can have at most: the machine's memory or the tightest cgroup limit.
     pub fn limit_bytes(&self) -> Option<u64> {
         [self.machine_bytes, self.cgroup_limit_bytes].into_iter().flatten().min()
     }
 }
 
-/// Paths found once at the start, read at every sample.
+/// A file that stays open: one call a reading.
+#[derive(Clone, Debug)]
+struct GaugeFile {
+    path: PathBuf,
+    file: Arc<fs::File>,
+}
+
+impl GaugeFile {
+    /// Absent where there is no such file.
+    fn open(path: PathBuf) -> Option<Self> {
+        let file = Arc::new(fs::File::open(&path).ok()?);
+        Some(Self { path, file })
+    }
+
+    /// Its text from the beginning; these files are far shorter than the buffer.
+    fn text(&self, buffer: &mut [u8; 512]) -> std::io::Result<String> {
+        let len = self.file.read_at(buffer, 0)?;
+        Ok(String::from_utf8_lossy(&buffer[..len]).into_owned())
+    }
+
+    fn bytes(&self, buffer: &mut [u8; 512]) -> Result<Option<u64>, MemoryError> {
+        let text = self.text(buffer).map_err(|error| gauge(&self.path, error.to_string()))?;
+        limit(&self.path, &text)
+    }
+}
+
+/// Files found once at the start, read at every sample.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    statm: PathBuf,
+    statm: Option<GaugeFile>,
     page_bytes: u64,
     machine_bytes: Option<u64>,
-    cgroup_used: Option<PathBuf>,
+    cgroup_used: Option<GaugeFile>,
     /// This group's limit and those of the groups above it: any of them may be the tightest, and change.
-    cgroup_limits: Vec<PathBuf>,
-    stall: Option<PathBuf>,
+    cgroup_limits: Vec<GaugeFile>,
+    stall: Option<GaugeFile>,
 }
 
 impl Gauges {
@@ -113,10 +147,10 @@ impl Gauges {
             None => None,
         };
         let group = Group::find(roots)?;
-        let existing = |path: PathBuf| path.exists().then_some(path);
+        let existing = GaugeFile::open;
         let stall = group.as_ref().and_then(|group| existing(group.folders[0].join("memory.pressure")));
         Ok(Self {
-            statm: roots.proc.join("self/statm"),
+            statm: existing(roots.proc.join("self/statm")),
             page_bytes,
             machine_bytes,
             cgroup_used: group.as_ref().and_then(|group| existing(group.folders[0].join(group.used_name))),
@@ -131,13 +165,15 @@ impl Gauges {
     /// # Errors
     /// [`MemoryError::Gauge`] names the file that makes no sense.
     pub fn read(&self) -> Result<GaugeReading, MemoryError> {
-        let pages = match read(&self.statm)? {
-            Some(text) => {
+        let mut buffer = [0; 512];
+        let pages = match &self.statm {
+            Some(statm) => {
+                let text = statm.text(&mut buffer).map_err(|error| gauge(&statm.path, error.to_string()))?;
                 let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
                 // Fields: total, resident, shared, ... in pages.
                 match (fields.nth(1), fields.next()) {
                     (Some(Ok(resident)), Some(Ok(shared))) => Some((resident * self.page_bytes, shared * self.page_bytes)),
-                    _ => return Err(gauge(&self.statm, format!("found {:?}, expected at least three numbers of pages", text.trim()))),
+                    _ => return Err(gauge(&statm.path, format!("found {:?}, expected at least three numbers of pages", text.trim()))),
                 }
             }
             None => None,
@@ -148,16 +184,16 @@ impl Gauges {
             machine_bytes: self.machine_bytes,
             ..GaugeReading::default()
         };
-        if let Some(path) = &self.cgroup_used {
-            reading.cgroup_used_bytes = read_bytes(path)?;
+        if let Some(used) = &self.cgroup_used {
+            reading.cgroup_used_bytes = used.bytes(&mut buffer)?;
         }
-        for path in &self.cgroup_limits {
-            let limits = [reading.cgroup_limit_bytes, read_bytes(path)?];
+        for of_group in &self.cgroup_limits {
+            let limits = [reading.cgroup_limit_bytes, of_group.bytes(&mut buffer)?];
             reading.cgroup_limit_bytes = limits.into_iter().flatten().min();
         }
-        if let Some(path) = &self.stall {
+        if let Some(file) = &self.stall {
             // Kernels with PSI compiled in but switched off fail here with "not supported": an absent figure, not an error.
-            reading.stall = fs::read_to_string(path).ok().and_then(|text| stall(&text));
+            reading.stall = file.text(&mut buffer).ok().and_then(|text| stall(&text));
         }
         Ok(reading)
     }
@@ -207,8 +243,7 @@ fn read(path: &Path) -> Result<Option<String>, MemoryError> {
 }
 
 /// A file of one number; "max" (version 2) and anything above 2^60 (version 1's way to say it) are no limit.
-fn read_bytes(path: &Path) -> Result<Option<u64>, MemoryError> {
-    let Some(text) = read(path)? else { return Ok(None) };
+fn limit(path: &Path, text: &str) -> Result<Option<u64>, MemoryError> {
     match text.trim() {
         "max" => Ok(None),
         number => match number.parse::<u64>() {

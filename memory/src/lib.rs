@@ -7,10 +7,12 @@ pub mod actor;
 pub mod budget;
 pub mod config;
 pub mod gauges;
+pub mod ladder;
+pub mod leak;
 pub mod ledger;
 pub mod messages;
 pub mod plan;
-pub mod pressure;
+mod pressure;
 
 mod error;
 
@@ -18,7 +20,8 @@ pub use actor::Memory;
 pub use budget::{Budget, ByteSize};
 pub use config::MemoryConfig;
 pub use error::MemoryError;
-pub use gauges::{AllocatorGauge, AllocatorReading, DeviceGauge, DeviceReading, GaugeReading, GaugeRoots, Gauges, PressureStall};
+pub use gauges::{AllocatorGauge, AllocatorReading, DeviceGauge, DeviceReading, FreeHeap, GaugeReading, GaugeRoots, Gauges, PressureStall};
+pub use ladder::{Ladder, Rung};
 pub use ledger::{Ledger, LedgerSnapshot, Subsystem};
 pub use plan::{BatchPlan, BatchRequest};
 pub use pressure::{PressureEvent, PressureLevel, PressureWatch};

@@ -5,7 +5,7 @@ use actix::{Message, Recipient};
 use serde::Serialize;
 
 use crate::{
-    AllocatorReading, BatchPlan, BatchRequest, DeviceReading, LedgerSnapshot, MemoryError, PressureLevel, PressureStall, Subsystem,
+    AllocatorReading, BatchPlan, BatchRequest, DeviceReading, LedgerSnapshot, MemoryError, PressureLevel, PressureStall, Rung, Subsystem,
 };
 
 /// "I hold so many bytes now"; replaces the subsystem's last report.
@@ -18,26 +18,10 @@ pub struct ReportBytes {
     pub bytes: u64,
 }
 
-/// Asks for the largest micro-batch under the budget.
+/// Asks for the fastest plan under the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<BatchPlan, MemoryError>")]
-pub struct PlanBatch {
-    /// Samples of one optimiser step; never changed by a plan.
-    pub effective_batch: usize,
-    /// Samples of one gradient block; the micro-batch is a multiple of it.
-    pub grad_block: usize,
-    /// Bytes that do not depend on the micro-batch: parameters, optimiser state, one gradient.
-    pub bytes_fixed: u64,
-    /// Bytes of one more sample in flight.
-    pub bytes_per_sample: u64,
-}
-
-impl From<PlanBatch> for BatchRequest {
-    fn from(asked: PlanBatch) -> Self {
-        let PlanBatch { effective_batch, grad_block, bytes_fixed, bytes_per_sample } = asked;
-        Self { effective_batch, grad_block, bytes_fixed, bytes_per_sample }
-    }
-}
+pub struct PlanBatch(pub BatchRequest);
 
 /// Asks for a sample at once, beside the regular ones; it counts for pressure as they do.
 #[derive(Clone, Copy, Debug, Message)]
@@ -47,7 +31,8 @@ pub struct SampleNow;
 /// What the gauges and the ledger said at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, MessageResponse)]
 pub struct MemorySample {
-    /// What is compared with the budget: resident, or where that cannot be read the allocator's resident bytes, or the ledger's total.
+    /// What is compared with the budget: resident bytes without a file behind them (mapped tables and spilled segments can be taken back by the kernel), or
+    /// where that cannot be read the allocator's resident bytes, or the ledger's total.
     pub used_bytes: u64,
     /// What the run may use.
     pub budget_bytes: u64,
@@ -55,6 +40,8 @@ pub struct MemorySample {
     pub peak_used_bytes: u64,
     /// Level after this sample.
     pub level: PressureLevel,
+    /// Rung of the ladder after this sample.
+    pub rung: Rung,
     /// Resident bytes of this process.
     pub resident_bytes: Option<u64>,
     /// Those of them that are file-backed or shared: memory-mapped tables, the binary.
@@ -103,12 +90,13 @@ pub struct RegisterRelief {
     pub recipient: Recipient<Relieve>,
 }
 
-/// Free what you can without changing any result: compress, drop caches, spill; evict nothing.
+/// Free what you can at this rung without changing any result: compress, drop caches, spill; evict nothing. Where steps are taken back, what would be
+/// needed again may come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Relieved")]
 pub struct Relieve {
-    /// How hard: a warning frees what is cheap to have back, critical all that can be freed.
-    pub level: PressureLevel,
+    /// The rung in force from now on; higher than the last one where steps are taken back.
+    pub rung: Rung,
 }
 
 /// What a [`Relieve`] gave.
@@ -134,6 +122,8 @@ pub struct MemoryObservation {
     pub level_changes: u64,
     /// Events that a subscriber's full mailbox refused.
     pub refused_notices: u64,
+    /// Rung of the ladder now.
+    pub rung: Rung,
     /// Relief commands sent.
     pub reliefs_sent: u64,
     /// Relief commands not sent because the recipient still works on the one before.

@@ -1,7 +1,7 @@
 //! One effective batch into micro-batches that fit. The effective batch never changes; the plan is predictive, since on CPU Linux running out
 //! of memory cannot be caught.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, MemoryConfig, MemoryError};
 
@@ -12,6 +12,33 @@ pub const MICRO_BATCH_MAX: usize = 512;
 /// Most micro-batches of one optimiser step.
 pub const ACCUMULATION_STEPS_MAX: usize = 32;
 
+/// How much of a forward pass is computed again for the backward pass instead of being kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checkpointing {
+    /// Nothing.
+    #[default]
+    Off,
+    /// What is cheap to have again beside its size.
+    Selective,
+    /// All but the inputs of layers.
+    Full,
+}
+
+impl Checkpointing {
+    /// From the fastest to the smallest.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Selective, Self::Full];
+
+    /// Operations beside those of keeping everything. A forward pass is a third of forward and backward; the selected part is a small share of it.
+    const fn relative_time(self) -> f64 {
+        match self {
+            Self::Off => 1.0,
+            Self::Selective => 1.05,
+            Self::Full => 4.0 / 3.0,
+        }
+    }
+}
+
 /// `micro_batch * accumulation_steps = effective_batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BatchPlan {
@@ -19,25 +46,48 @@ pub struct BatchPlan {
     pub micro_batch: usize,
     /// Micro-batches of one optimiser step.
     pub accumulation_steps: usize,
-    /// `bytes_fixed + micro_batch * bytes_per_sample`.
+    /// What is computed again.
+    pub checkpointing: Checkpointing,
+    /// Of [`BatchRequest::predict`].
     pub predicted_bytes: u64,
 }
 
-/// What is to be planned.
+/// What is to be planned. Bytes come from probes: blocks that were run and weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
     /// Samples of one optimiser step.
     pub effective_batch: usize,
     /// Samples of one gradient block.
     pub grad_block: usize,
+    /// Blocks that are worked on side by side.
+    pub threads: usize,
     /// Bytes that do not depend on the micro-batch.
     pub bytes_fixed: u64,
-    /// Bytes of one more sample in flight.
-    pub bytes_per_sample: u64,
+    /// Bytes of every block in flight, by [`Checkpointing::ALL`].
+    pub bytes_per_block: [u64; 3],
+    /// Bytes of every block that is worked on, by [`Checkpointing::ALL`].
+    pub bytes_per_thread: [u64; 3],
+}
+
+impl BatchRequest {
+    /// Bytes of a plan: what is fixed, and of the blocks in flight what each holds, and what each holds while it is worked on.
+    pub fn predict(&self, micro_batch: usize, checkpointing: Checkpointing) -> u64 {
+        let blocks = (micro_batch / self.grad_block.max(1)) as u64;
+        let at_work = blocks.min(self.threads.max(1) as u64);
+        let (block, thread) = (self.bytes_per_block[checkpointing as usize], self.bytes_per_thread[checkpointing as usize]);
+        self.bytes_fixed.saturating_add(block.saturating_mul(blocks)).saturating_add(thread.saturating_mul(at_work))
+    }
+
+    /// Time of a plan in blocks one after the other.
+    pub fn time(&self, micro_batch: usize, checkpointing: Checkpointing) -> f64 {
+        let blocks = micro_batch / self.grad_block;
+        let rounds = self.effective_batch / micro_batch * blocks.div_ceil(self.threads.max(1));
+        rounds as f64 * checkpointing.relative_time()
+    }
 }
 
 impl BatchPlan {
-    /// The largest micro-batch with `bytes_fixed + micro_batch * bytes_per_sample <= share_bytes`.
+    /// The fastest plan whose bytes fit the share of the budget; of several as fast the one with the largest micro-batch.
     ///
     /// A micro-batch divides the effective batch, is a multiple of `grad_block`, and keeps within [`MICRO_BATCH_MIN`],
     /// [`MICRO_BATCH_MAX`] and [`ACCUMULATION_STEPS_MAX`]. Results do not depend on the choice: gradients are made in blocks.
@@ -45,22 +95,32 @@ impl BatchPlan {
     /// # Errors
     /// Sizes that no budget can plan, and a share too small for the smallest micro-batch, with what would fit.
     pub fn choose(request: &BatchRequest, config: &MemoryConfig, budget_bytes: u64) -> Result<Self, MemoryError> {
-        let BatchRequest { effective_batch, grad_block, bytes_fixed, bytes_per_sample } = *request;
+        let BatchRequest { effective_batch, grad_block, bytes_fixed, .. } = *request;
         let candidates = candidates(effective_batch, grad_block)?;
         let share = config.batch_bytes(budget_bytes);
-        let predict = |micro_batch: usize| bytes_fixed.saturating_add(bytes_per_sample.saturating_mul(micro_batch as u64));
-        if let Some(&micro_batch) = candidates.iter().rev().find(|&&micro_batch| predict(micro_batch) <= share) {
-            return Ok(Self { micro_batch, accumulation_steps: effective_batch / micro_batch, predicted_bytes: predict(micro_batch) });
+        let plans = Checkpointing::ALL.into_iter().flat_map(|checkpointing| {
+            candidates.iter().rev().map(move |&micro_batch| Self {
+                micro_batch,
+                accumulation_steps: effective_batch / micro_batch,
+                checkpointing,
+                predicted_bytes: request.predict(micro_batch, checkpointing),
+            })
+        });
+        let time = |plan: &Self| request.time(plan.micro_batch, plan.checkpointing);
+        // The first of the fastest: the largest.
+        let fitting = plans.filter(|plan| plan.predicted_bytes <= share).min_by(|a, b| time(a).total_cmp(&time(b)));
+        if let Some(plan) = fitting {
+            return Ok(plan);
         }
         let micro_batch = candidates[0];
-        let needed = predict(micro_batch);
+        let needed = Checkpointing::ALL.into_iter().map(|way| request.predict(micro_batch, way)).min().unwrap_or(u64::MAX);
         // Rounded up to a whole MiB, so that the figure is one to type and surely suffices after the share is rounded down.
         let budget_needed = (needed as f64 / config.batch_share / f64::from(1 << 20)).ceil() as u64;
         Err(MemoryError::PlanDoesNotFit {
             micro_batch,
             needed: ByteSize(needed),
             fixed: ByteSize(bytes_fixed),
-            per_sample: ByteSize(bytes_per_sample),
+            in_flight: ByteSize(needed - bytes_fixed),
             share: ByteSize(share),
             budget_needed: ByteSize::mib(budget_needed.max(1)),
             fixed_fits: ByteSize(share.saturating_sub(needed - bytes_fixed)),
@@ -69,7 +129,10 @@ impl BatchPlan {
 }
 
 /// Micro-batches that the limits allow, ascending, at least one.
-fn candidates(effective_batch: usize, grad_block: usize) -> Result<Vec<usize>, MemoryError> {
+///
+/// # Errors
+/// Sizes that no budget can plan.
+pub fn candidates(effective_batch: usize, grad_block: usize) -> Result<Vec<usize>, MemoryError> {
     let refuse = |key, value, expected| Err(MemoryError::Batch { key, value, expected });
     if grad_block == 0 || grad_block > MICRO_BATCH_MAX {
         return refuse("grad_block", grad_block, format!("between 1 and {MICRO_BATCH_MAX}"));
@@ -115,59 +178,90 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    /// One thread; bytes of a block fall to a half and a quarter with checkpointing.
+    fn request(effective_batch: usize, grad_block: usize, bytes_fixed: u64, block_bytes: u64) -> BatchRequest {
+        let bytes_per_block = [block_bytes, block_bytes / 2, block_bytes / 4];
+        BatchRequest { effective_batch, grad_block, threads: 1, bytes_fixed, bytes_per_block, bytes_per_thread: [0; 3] }
+    }
+
     fn choose(
         effective_batch: usize,
         grad_block: usize,
         bytes_fixed: u64,
-        bytes_per_sample: u64,
+        block_bytes: u64,
         budget: u64,
     ) -> Result<BatchPlan, MemoryError> {
-        let request = BatchRequest { effective_batch, grad_block, bytes_fixed, bytes_per_sample };
-        BatchPlan::choose(&request, &MemoryConfig::default(), budget)
+        BatchPlan::choose(&request(effective_batch, grad_block, bytes_fixed, block_bytes), &MemoryConfig::default(), budget)
     }
 
     #[test]
-    fn the_largest_that_fits() {
-        // share = 0.5 * 200 MiB = 100 MiB; 20 + 1 * m <= 100 -> m <= 80; divisors of 128: 64 fits, 128 does not.
-        let plan = choose(128, 8, 20 * MIB, MIB, 200 * MIB).unwrap();
-        assert_eq!(plan, BatchPlan { micro_batch: 64, accumulation_steps: 2, predicted_bytes: 84 * MIB });
+    fn the_largest_of_the_fastest_that_fit() {
+        // share = 0.5 * 200 MiB = 100 MiB; 20 + 8 a block of 8 <= 100 -> 10 blocks; divisors of 128: 64 fits, 128 does not.
+        let plan = choose(128, 8, 20 * MIB, 8 * MIB, 200 * MIB).unwrap();
+        let expected = BatchPlan { micro_batch: 64, accumulation_steps: 2, checkpointing: Checkpointing::Off, predicted_bytes: 84 * MIB };
+        assert_eq!(plan, expected);
         // 20 + 128 = 148 <= 150: all at once, exactly up to the limit at 296 MiB.
-        assert_eq!(choose(128, 8, 20 * MIB, MIB, 296 * MIB).unwrap().micro_batch, 128);
-        assert_eq!(choose(128, 8, 20 * MIB, MIB, 296 * MIB - 2).unwrap().micro_batch, 64);
+        assert_eq!(choose(128, 8, 20 * MIB, 8 * MIB, 296 * MIB).unwrap().micro_batch, 128);
+        assert_eq!(choose(128, 8, 20 * MIB, 8 * MIB, 296 * MIB - 2).unwrap().micro_batch, 64);
+    }
+
+    #[test]
+    fn computing_again_is_better_than_idle_threads_and_worse_than_waiting() {
+        // Share 30, fixed 20: one block of 8 kept as it is, or two that keep half (4 + 4), or four with a quarter. On one thread nothing is gained by several.
+        let config = MemoryConfig::default();
+        let one = request(128, 8, 20 * MIB, 8 * MIB);
+        let plan = BatchPlan::choose(&one, &config, 60 * MIB).unwrap();
+        assert_eq!((plan.micro_batch, plan.checkpointing), (8, Checkpointing::Off));
+        // On two threads two selective ones take 8 rounds of 1.05 instead of 16 of 1, on four threads four full ones 4 of 4 / 3.
+        let plan = BatchPlan::choose(&BatchRequest { threads: 2, ..one }, &config, 60 * MIB).unwrap();
+        assert_eq!((plan.micro_batch, plan.checkpointing), (16, Checkpointing::Selective));
+        let plan = BatchPlan::choose(&BatchRequest { threads: 4, ..one }, &config, 60 * MIB).unwrap();
+        assert_eq!((plan.micro_batch, plan.checkpointing), (32, Checkpointing::Full));
+        // Where not even one block can be kept whole.
+        let plan = BatchPlan::choose(&one, &config, 48 * MIB).unwrap();
+        assert_eq!((plan.micro_batch, plan.checkpointing, plan.predicted_bytes), (8, Checkpointing::Selective, 24 * MIB));
+    }
+
+    #[test]
+    fn what_is_only_worked_on_counts_once_a_thread() {
+        let request = BatchRequest { threads: 2, bytes_per_block: [1; 3], bytes_per_thread: [100, 50, 10], ..request(128, 8, 1000, 0) };
+        assert_eq!(request.predict(8, Checkpointing::Off), 1000 + 1 + 100);
+        assert_eq!(request.predict(128, Checkpointing::Off), 1000 + 16 + 200);
+        assert_eq!(request.predict(128, Checkpointing::Full), 1000 + 16 + 20);
     }
 
     #[test]
     fn limits_hold_with_room_to_spare() {
         // 16384 = 512 * 32 has exactly one plan; one sample more has none.
-        let plan = choose(16_384, 8, 0, 1, 1 << 40).unwrap();
+        let plan = choose(16_384, 8, 0, 8, 1 << 40).unwrap();
         assert_eq!((plan.micro_batch, plan.accumulation_steps), (512, 32));
-        assert!(matches!(choose(16_392, 8, 0, 1, 1 << 40), Err(MemoryError::Batch { key: "effective_batch", value: 16_392, .. })));
+        assert!(matches!(choose(16_392, 8, 0, 8, 1 << 40), Err(MemoryError::Batch { key: "effective_batch", value: 16_392, .. })));
         // 8 * 521 (a prime): micro-batches 8 (521 steps) and 4168 are both outside.
-        assert!(matches!(choose(4168, 8, 0, 1, 1 << 40), Err(MemoryError::Batch { value: 4168, .. })));
+        assert!(matches!(choose(4168, 8, 0, 8, 1 << 40), Err(MemoryError::Batch { value: 4168, .. })));
         // 24 = 3 * 8: micro-batches 8 and 24, not 16.
-        assert_eq!(choose(24, 8, 0, MIB, 32 * MIB).unwrap().micro_batch, 8);
+        assert_eq!(choose(24, 8, 0, 8 * MIB, 32 * MIB).unwrap().micro_batch, 8);
         // Below the smallest micro-batch: one micro-batch.
-        assert_eq!(choose(4, 2, 0, 1, MIB).unwrap().micro_batch, 4);
+        assert_eq!(choose(4, 2, 0, 2, MIB).unwrap().micro_batch, 4);
     }
 
     #[test]
     fn refused_with_what_would_fit() {
-        // 8 * 2 + 10 = 26 MiB against 0.5 * 40 = 20 MiB: budget 52 MiB, or a model of 20 - 16 = 4 MiB.
-        let refused = choose(128, 8, 10 * MIB, 2 * MIB, 40 * MIB).unwrap_err();
+        // Full checkpointing: 10 + 16 = 26 MiB against 0.5 * 40 = 20 MiB: budget 52 MiB, or a model of 20 - 16 = 4 MiB.
+        let refused = choose(128, 8, 10 * MIB, 64 * MIB, 40 * MIB).unwrap_err();
         assert_eq!(
             refused,
             MemoryError::PlanDoesNotFit {
                 micro_batch: 8,
                 needed: ByteSize::mib(26),
                 fixed: ByteSize::mib(10),
-                per_sample: ByteSize::mib(2),
+                in_flight: ByteSize::mib(16),
                 share: ByteSize::mib(20),
                 budget_needed: ByteSize::mib(52),
                 fixed_fits: ByteSize::mib(4),
             }
         );
-        assert!(choose(128, 8, 10 * MIB, 2 * MIB, 52 * MIB).is_ok());
-        assert!(choose(128, 8, 4 * MIB, 2 * MIB, 40 * MIB).is_ok());
+        assert!(choose(128, 8, 10 * MIB, 64 * MIB, 52 * MIB).is_ok());
+        assert!(choose(128, 8, 4 * MIB, 64 * MIB, 40 * MIB).is_ok());
     }
 
     #[test]
@@ -184,21 +278,36 @@ mod tests {
     }
 
     proptest! {
-        /// Against trying every micro-batch from the largest down.
+        /// Against trying every plan.
         #[test]
-        fn equals_the_obvious_search(blocks in 1_usize..400, block in 1_usize..40, fixed in 0_u64..1000, per_sample in 0_u64..50, budget in 0_u64..40_000) {
+        fn equals_the_obvious_search(
+            blocks in 1_usize..400, block in 1_usize..40, threads in 1_usize..9, fixed in 0_u64..1000,
+            per_block in 0_u64..500, per_thread in 0_u64..500, budget in 0_u64..40_000,
+        ) {
             let effective = blocks * block;
             let config = MemoryConfig::default();
+            let request = BatchRequest { threads, bytes_per_thread: [per_thread, per_thread / 2, per_thread / 3], ..request(effective, block, fixed, per_block) };
             let allowed = |m: &usize| effective.is_multiple_of(*m) && m.is_multiple_of(block) && *m <= 512 && *m >= 8.min(effective) && effective / m <= 32;
-            let oracle = (1..=effective).rev().filter(allowed).find(|m| fixed + *m as u64 * per_sample <= config.batch_bytes(budget));
-            match choose(effective, block, fixed, per_sample, budget) {
+            let mut oracle: Option<(f64, usize, Checkpointing)> = None;
+            for way in Checkpointing::ALL {
+                for m in (1..=effective).rev().filter(allowed) {
+                    let alive = (m / block) as u64;
+                    let bytes = fixed + alive * request.bytes_per_block[way as usize] + alive.min(threads as u64) * request.bytes_per_thread[way as usize];
+                    let factor = [1.0, 1.05, 4.0 / 3.0][way as usize];
+                    let time = ((effective / m) * (m / block).div_ceil(threads)) as f64 * factor;
+                    if bytes <= config.batch_bytes(budget) && oracle.is_none_or(|(best, ..)| time < best) {
+                        oracle = Some((time, m, way));
+                    }
+                }
+            }
+            match BatchPlan::choose(&request, &config, budget) {
                 Ok(plan) => {
-                    prop_assert_eq!(Some(plan.micro_batch), oracle);
+                    prop_assert_eq!(Some((plan.micro_batch, plan.checkpointing)), oracle.map(|(_, m, way)| (m, way)));
                     prop_assert_eq!(plan.micro_batch * plan.accumulation_steps, effective);
                 }
                 Err(MemoryError::PlanDoesNotFit { budget_needed, .. }) => {
-                    prop_assert_eq!(oracle, None);
-                    prop_assert!(choose(effective, block, fixed, per_sample, budget_needed.0).is_ok());
+                    prop_assert!(oracle.is_none());
+                    prop_assert!(BatchPlan::choose(&request, &config, budget_needed.0).is_ok());
                 }
                 Err(_) => prop_assert_eq!((1..=effective).find(allowed), None),
             }

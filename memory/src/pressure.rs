@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::MemoryConfig;
 
+/// Time between two samples once a threshold is reached.
+pub const PRESSED_EVERY: Duration = Duration::from_millis(50);
+
 /// How tight memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,17 +20,21 @@ pub enum PressureLevel {
     Warning,
     /// At or above the second.
     Critical,
+    /// At or above the third: all but used up.
+    Exhausted,
 }
 
 /// What an observation means for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PressureEvent {
-    /// The level rose at once, by one or two steps.
+    /// The level rose at once, by any number of steps.
     Rose(PressureLevel),
     /// The level fell by one step.
     Fell(PressureLevel),
-    /// A cool-down has passed and use is still at or above the level's threshold: free more.
+    /// A cool-down has passed and use is still at or above the level's threshold: free more. Where the budget is all but used up nothing cools down.
     StillHigh(PressureLevel),
+    /// A cool-down has passed below all thresholds.
+    Calm,
 }
 
 /// The state machine.
@@ -37,10 +44,10 @@ pub enum PressureEvent {
 #[derive(Clone, Debug)]
 pub struct PressureWatch {
     budget_bytes: u64,
-    /// Bytes at which warning and critical begin.
-    rise: [u64; 2],
-    /// Bytes below which warning and critical end.
-    fall: [u64; 2],
+    /// Bytes at which each level but the first begins.
+    rise: [u64; 3],
+    /// Bytes below which it ends.
+    fall: [u64; 3],
     cooldown: Duration,
     level: PressureLevel,
     last_event: Duration,
@@ -52,8 +59,8 @@ impl PressureWatch {
         let bytes = |share: f64| (share * budget_bytes as f64) as u64;
         Self {
             budget_bytes,
-            rise: [bytes(config.warning), bytes(config.critical)],
-            fall: [bytes(config.warning - config.hysteresis), bytes(config.critical - config.hysteresis)],
+            rise: [config.warning, config.critical, config.exhausted].map(bytes),
+            fall: [config.warning, config.critical, config.exhausted].map(|share| bytes(share - config.hysteresis)),
             cooldown: config.cooldown(),
             level: PressureLevel::Normal,
             last_event: Duration::ZERO,
@@ -65,6 +72,12 @@ impl PressureWatch {
         self.level
     }
 
+    /// Time to the next sample: the nearer the first threshold, the shorter, so that no rise is slept through.
+    pub fn next_sample(&self, used_bytes: u64, sample_every: Duration) -> Duration {
+        let left = 1.0 - used_bytes as f64 / self.rise[0].max(1) as f64;
+        sample_every.mul_f64(left.clamp(0.0, 1.0)).max(PRESSED_EVERY.min(sample_every))
+    }
+
     /// What thresholds are shares of.
     pub fn budget_bytes(&self) -> u64 {
         self.budget_bytes
@@ -73,6 +86,7 @@ impl PressureWatch {
     /// Takes use at time `now`, which counts from any fixed start and never goes back.
     pub fn observe(&mut self, now: Duration, used_bytes: u64) -> Option<PressureEvent> {
         let reached = match used_bytes {
+            used if used >= self.rise[2] => PressureLevel::Exhausted,
             used if used >= self.rise[1] => PressureLevel::Critical,
             used if used >= self.rise[0] => PressureLevel::Warning,
             _ => PressureLevel::Normal,
@@ -82,18 +96,23 @@ impl PressureWatch {
             PressureLevel::Normal => (0, PressureLevel::Normal),
             PressureLevel::Warning => (self.fall[0], PressureLevel::Normal),
             PressureLevel::Critical => (self.fall[1], PressureLevel::Warning),
+            PressureLevel::Exhausted => (self.fall[2], PressureLevel::Critical),
         };
         let event = if reached > self.level {
             PressureEvent::Rose(reached)
         } else if cooled && used_bytes < ends_below {
             PressureEvent::Fell(one_lower)
-        } else if cooled && reached == self.level && reached != PressureLevel::Normal {
+        } else if reached == PressureLevel::Exhausted || cooled && reached == self.level && reached != PressureLevel::Normal {
             PressureEvent::StillHigh(reached)
+        } else if cooled && self.level == PressureLevel::Normal {
+            PressureEvent::Calm
         } else {
             return None;
         };
-        let (PressureEvent::Rose(level) | PressureEvent::Fell(level) | PressureEvent::StillHigh(level)) = event;
-        self.level = level;
+        self.level = match event {
+            PressureEvent::Rose(level) | PressureEvent::Fell(level) | PressureEvent::StillHigh(level) => level,
+            PressureEvent::Calm => PressureLevel::Normal,
+        };
         self.last_event = now;
         Some(event)
     }
@@ -102,8 +121,8 @@ impl PressureWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use PressureEvent::{Fell, Rose, StillHigh};
-    use PressureLevel::{Critical, Normal, Warning};
+    use PressureEvent::{Calm, Fell, Rose, StillHigh};
+    use PressureLevel::{Critical, Exhausted, Normal, Warning};
     use proptest::prelude::*;
 
     /// Budget 1000: rises at 750 and 900, falls below 700 and 850, cool-down 30 s.
@@ -123,7 +142,18 @@ mod tests {
         assert_eq!(at(&mut watch, 2, 899), None);
         assert_eq!(at(&mut watch, 3, 900), Some(Rose(Critical)));
         let mut jump = self::watch();
-        assert_eq!(at(&mut jump, 0, 5000), Some(Rose(Critical)));
+        assert_eq!(at(&mut jump, 0, 5000), Some(Rose(Exhausted)));
+    }
+
+    #[test]
+    fn nothing_cools_down_where_all_is_used_up_and_samples_come_faster_before() {
+        let mut watch = watch();
+        assert_eq!(at(&mut watch, 0, 970), Some(Rose(Exhausted)));
+        assert_eq!(at(&mut watch, 0, 971), Some(StillHigh(Exhausted)));
+        assert_eq!(at(&mut watch, 1, 960), None); // below 970, but not below 920
+        // Of 750 bytes before the first threshold 0, 375 and 749 are used.
+        let next = |used| watch.next_sample(used, Duration::from_secs(4)).as_secs_f64();
+        assert_eq!((next(0), next(375), next(749), next(2000)), (4.0, 2.0, 0.05, 0.05));
     }
 
     #[test]
@@ -135,7 +165,8 @@ mod tests {
         assert_eq!(at(&mut watch, 31, 849), Some(Fell(Warning)));
         assert_eq!(at(&mut watch, 32, 0), None);
         assert_eq!(at(&mut watch, 61, 0), Some(Fell(Normal)));
-        assert_eq!(at(&mut watch, 1000, 0), None);
+        assert_eq!(at(&mut watch, 90, 0), None);
+        assert_eq!(at(&mut watch, 91, 0), Some(Calm)); // what was given up may come back
     }
 
     #[test]
@@ -165,7 +196,8 @@ mod tests {
                 now += step;
                 let before = watch.level();
                 let event = at(&mut watch, now, used);
-                prop_assert!(used < 900 || watch.level() == Critical);
+                prop_assert!(used < 970 || watch.level() == Exhausted);
+                prop_assert!(used < 900 || watch.level() >= Critical);
                 prop_assert!(used < 750 || watch.level() >= Warning);
                 match event {
                     Some(Fell(level)) => {
@@ -174,6 +206,7 @@ mod tests {
                     }
                     Some(Rose(level)) => prop_assert!(level > before),
                     Some(StillHigh(level)) => prop_assert_eq!(level, before),
+                    Some(Calm) => prop_assert!(used < 750 && before == Normal && watch.level() == Normal),
                     None => prop_assert_eq!(watch.level(), before),
                 }
                 last_event = if event.is_some() { Some(now) } else { last_event };

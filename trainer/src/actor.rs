@@ -20,7 +20,10 @@ use grandmodel_embedders::{
     messages::{InstallWeights, PolicyVersion},
     parameters,
 };
-use grandmodel_memory::{Subsystem, messages::ReportBytes};
+use grandmodel_memory::{
+    Rung, Subsystem,
+    messages::{Relieve, Relieved, ReportBytes},
+};
 
 use crate::{
     TrainerError,
@@ -30,6 +33,7 @@ use crate::{
     messages::{Learn, LearnerSnapshotReply, Publish, PublishParameters, RestoreSnapshot, RewireInstalls, TakeSnapshot},
     replay_learner::ReplayLearner,
     snapshot::{Snapshot, another_network},
+    thrift::Thrift,
 };
 
 /// Those whom the learner speaks to.
@@ -75,6 +79,10 @@ pub struct ReplayRounds {
 pub struct LearnerActor {
     /// Away while it learns.
     core: Option<LearnerCore>,
+    /// Heard by the core, also while it is away.
+    thrift: Option<Thrift>,
+    /// Rooms of blocks are given back once the core is here.
+    sheds: bool,
     head: HeadShape,
     links: LearnerLinks,
 }
@@ -82,11 +90,21 @@ pub struct LearnerActor {
 impl LearnerActor {
     /// A shell around a learner of a head.
     pub fn new(core: LearnerCore, head: HeadShape, links: LearnerLinks) -> Self {
-        Self { core: Some(core), head, links }
+        let thrift = match &core {
+            LearnerCore::OnPolicy(learner) => Some(learner.thrift().clone()),
+            LearnerCore::Replay(rounds) => rounds.learner.thrift().cloned(),
+        };
+        Self { core: Some(core), thrift, sheds: false, head, links }
     }
 
     fn core(&self) -> &LearnerCore {
         self.core.as_ref().expect("Invariant: the learner is asked for nothing else while it learns")
+    }
+
+    fn shed(&self) {
+        if let Some(encoder) = self.core.as_ref().and_then(LearnerCore::encoder_learner) {
+            encoder.shed();
+        }
     }
 
     fn core_mut(&mut self) -> &mut LearnerCore {
@@ -102,12 +120,15 @@ impl LearnerCore {
         })
     }
 
-    fn encoder(&self) -> Option<MarketEncoder<Infer>> {
-        let encoder = match self {
+    fn encoder_learner(&self) -> Option<&EncoderLearner> {
+        match self {
             Self::OnPolicy(learner) => learner.encoder(),
             Self::Replay(rounds) => rounds.learner.encoder(),
-        };
-        encoder.map(EncoderLearner::net)
+        }
+    }
+
+    fn encoder(&self) -> Option<MarketEncoder<Infer>> {
+        self.encoder_learner().map(EncoderLearner::net)
     }
 
     fn head_parameters(&self) -> Arc<[f32]> {
@@ -226,8 +247,29 @@ impl Handler<Learn> for LearnerActor {
         };
         Box::pin(round.into_actor(self).map(|(core, learned), actor, _| {
             actor.core = core.or(actor.core.take());
+            if std::mem::take(&mut actor.sheds) {
+                actor.shed();
+            }
             learned
         }))
+    }
+}
+
+impl Handler<Relieve> for LearnerActor {
+    type Result = Relieved;
+
+    fn handle(&mut self, command: Relieve, _: &mut Context<Self>) -> Relieved {
+        if let Some(thrift) = &self.thrift {
+            thrift.set(command.rung);
+        }
+        // From here on each block makes do with less; what warm rooms hold beyond that goes once nobody works in them.
+        if command.rung > Rung::Rest {
+            match self.core {
+                Some(_) => self.shed(),
+                None => self.sheds = true,
+            }
+        }
+        Relieved::default()
     }
 }
 

@@ -1,28 +1,34 @@
 //! Checkpoints: a folder that appears whole or not at all. Arrays and a small state in; the same bits out, or the name of what is damaged.
 //!
-//! `model.safetensors` holds the weights by name, `learner.safetensors` what else the learner changes (moments, targets), `replay.bin` stored experience,
-//! `state.json` counters, random-number states, lanes and scaling, `config.toml` the resolved configuration, `manifest.json` a BLAKE3 hash of every other
+//! `model.safetensors` holds the weights by name, `learner.safetensors` what else the learner changes (moments, targets), `replay.bin` stored experience (each
+//! in shards where it is large), `state.json` counters, random-number states, lanes and scaling, `config.toml` the resolved configuration, `manifest.json` a BLAKE3 hash of every other
 //! file. Everything is written to a temporary folder, flushed to the disk and renamed; older checkpoints go only after the new one was read back.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
-use bytemuck::cast_slice;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainerError;
 
+mod disk;
+mod shards;
+
+pub use disk::{Disk, RealDisk};
+pub use shards::SHARD_BYTES;
+use shards::{Array, arrays_of, arrays_to_files, blob_to_files, files_of};
+
 /// Bumped when the files change their meaning.
-pub const FORMAT_VERSION: u32 = 2;
-const MODEL: &str = "model.safetensors";
-const BEST: &str = "best.safetensors";
-const LEARNER: &str = "learner.safetensors";
-const REPLAY: &str = "replay.bin";
+pub const FORMAT_VERSION: u32 = 3;
+const MODEL: &str = "model";
+const BEST: &str = "best";
+const LEARNER: &str = "learner";
+const REPLAY: &str = "replay";
+const TENSORS: &str = "safetensors";
+const BLOB: &str = "bin";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.toml";
 const MANIFEST: &str = "manifest.json";
@@ -69,52 +75,121 @@ struct Manifest {
 /// # Errors
 /// [`TrainerError::Io`] with the file; what was there before is untouched.
 pub fn write<S: Serialize>(folder: &Path, step: u64, checkpoint: &Checkpoint<S>) -> Result<PathBuf, TrainerError> {
-    let path = folder.join(format!("{PREFIX}{step:012}"));
-    let temporary = folder.join(format!(".{PREFIX}{step:012}.tmp"));
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| TrainerError::Io { path, source }
-    };
-    if temporary.exists() {
-        fs::remove_dir_all(&temporary).map_err(io(&temporary))?;
-    }
-    fs::create_dir_all(&temporary).map_err(io(&temporary))?;
-    let mut files: Vec<(&str, Vec<u8>)> = vec![
-        (MODEL, tensors(&checkpoint.shapes, &checkpoint.parameters)),
-        (LEARNER, named(&checkpoint.arrays)),
-        (STATE, serde_json::to_vec_pretty(&checkpoint.state).expect("Invariant: the state is plain numbers")),
-        (CONFIG, checkpoint.config.clone().into_bytes()),
-    ];
-    if let Some(best) = &checkpoint.best {
-        files.push((BEST, tensors(&checkpoint.shapes, best)));
-    }
-    if let Some(replay) = &checkpoint.replay {
-        files.push((REPLAY, replay.clone()));
-    }
-    let blake3 = files.iter().map(|(name, bytes)| ((*name).to_owned(), blake3::hash(bytes).to_hex().to_string())).collect();
-    let manifest = Manifest { format_version: FORMAT_VERSION, step, shapes: checkpoint.shapes.clone(), blake3 };
-    files.push((MANIFEST, serde_json::to_vec_pretty(&manifest).expect("Invariant: the manifest is plain")));
-    if let Err(error) = fill(&temporary, &files) {
-        // A disk that is full has no room for a half checkpoint either.
-        let _ = fs::remove_dir_all(&temporary);
-        return Err(error);
-    }
-    // Between removing and renaming the older folder of the same step is gone; the last n - 1 still stand.
-    if path.exists() {
-        fs::remove_dir_all(&path).map_err(io(&path))?;
-    }
-    fs::rename(&temporary, &path).map_err(io(&path))?;
-    sync_folder(folder)?;
-    Ok(path)
+    write_on(&RealDisk, folder, step, checkpoint, SHARD_BYTES)
 }
 
-fn fill(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), TrainerError> {
-    for (name, bytes) in files {
-        let path = folder.join(name);
-        let written = fs::File::create(&path).and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()));
-        written.map_err(|source| TrainerError::Io { path, source })?;
+/// As [`write`], on a given disk and with shards of given size.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_on<S: Serialize>(
+    disk: &dyn Disk,
+    folder: &Path,
+    step: u64,
+    checkpoint: &Checkpoint<S>,
+    shard_bytes: usize,
+) -> Result<PathBuf, TrainerError> {
+    let Checkpoint { shapes, parameters, best, arrays, replay, state, config } = checkpoint;
+    let mut files = arrays_to_files(MODEL, &named(shapes, parameters), shard_bytes);
+    let lens: Vec<[usize; 1]> = arrays.values().map(|values| [values.len()]).collect();
+    let others: Vec<Array<'_>> = arrays.iter().zip(&lens).map(|((name, values), shape)| Array { name, shape, values }).collect();
+    files.extend(arrays_to_files(LEARNER, &others, shard_bytes));
+    if let Some(best) = best {
+        files.extend(arrays_to_files(BEST, &named(shapes, best), shard_bytes));
     }
-    sync_folder(folder)
+    if let Some(replay) = replay {
+        files.extend(blob_to_files(REPLAY, replay, shard_bytes));
+    }
+    files.push((STATE.into(), serde_json::to_vec_pretty(state).expect("Invariant: the state is plain numbers")));
+    files.push((CONFIG.into(), config.clone().into_bytes()));
+    let blake3 = files.iter().map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string())).collect();
+    let manifest = Manifest { format_version: FORMAT_VERSION, step, shapes: shapes.clone(), blake3 };
+    files.push((MANIFEST.into(), serde_json::to_vec_pretty(&manifest).expect("Invariant: the manifest is plain")));
+    disk::place(disk, folder, &format!("{PREFIX}{step:012}"), &files)
+}
+
+/// A flat array as the arrays of its parts.
+fn named<'a>(shapes: &'a [ParameterShape], values: &'a [f32]) -> Vec<Array<'a>> {
+    let mut rest = values;
+    let part = |shape: &'a ParameterShape| {
+        let (own, others) = rest.split_at(shape.shape.iter().product());
+        rest = others;
+        Array { name: &shape.name, shape: &shape.shape, values: own }
+    };
+    shapes.iter().map(part).collect()
+}
+
+/// One checkpoint folder and what it says of itself.
+struct Opened<'a> {
+    path: &'a Path,
+    manifest: Manifest,
+}
+
+impl<'a> Opened<'a> {
+    fn at(path: &'a Path) -> Result<Self, TrainerError> {
+        let manifest_path = path.join(MANIFEST);
+        if !manifest_path.is_file() {
+            return Err(TrainerError::NoCheckpoint { path: path.to_path_buf() });
+        }
+        let bytes = fs::read(&manifest_path).map_err(|source| TrainerError::Io { path: manifest_path.clone(), source })?;
+        let damaged = |problem: String| TrainerError::DamagedCheckpoint { path: manifest_path.clone(), problem };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not a manifest: {e}")))?;
+        if manifest.format_version != FORMAT_VERSION {
+            return Err(damaged(format!("format_version was {}, this build reads {FORMAT_VERSION}", manifest.format_version)));
+        }
+        Ok(Self { path, manifest })
+    }
+
+    fn damaged(&self, name: &str, problem: String) -> TrainerError {
+        TrainerError::DamagedCheckpoint { path: self.path.join(name), problem }
+    }
+
+    /// A file's bytes, which are those that were written.
+    fn file(&self, name: &str) -> Result<Vec<u8>, TrainerError> {
+        let expected = self.manifest.blake3.get(name).ok_or_else(|| self.damaged(MANIFEST, format!("it names no {name}")))?;
+        let bytes = fs::read(self.path.join(name)).map_err(|source| TrainerError::Io { path: self.path.join(name), source })?;
+        let found = blake3::hash(&bytes).to_hex().to_string();
+        if &found != expected {
+            return Err(self.damaged(name, format!("hash was {found}, the manifest expects {expected}: the file is damaged")));
+        }
+        Ok(bytes)
+    }
+
+    fn shards(&self, stem: &str, extension: &str) -> Vec<String> {
+        files_of(stem, extension, self.manifest.blake3.keys().map(String::as_str))
+    }
+
+    fn arrays(&self, stem: &str) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, TrainerError> {
+        let mut all = BTreeMap::new();
+        for name in self.shards(stem, TENSORS) {
+            all.extend(arrays_of(&self.file(&name)?).map_err(|problem| self.damaged(&name, problem))?);
+        }
+        Ok(all)
+    }
+
+    /// The parts of a flat array, one after the other.
+    fn flat(&self, stem: &str) -> Result<Option<Vec<f32>>, TrainerError> {
+        if self.shards(stem, TENSORS).is_empty() {
+            return Ok(None);
+        }
+        let mut arrays = self.arrays(stem)?;
+        let mut values = Vec::new();
+        for ParameterShape { name, shape } in &self.manifest.shapes {
+            let file = format!("{stem}.{TENSORS}");
+            let (found, own) = arrays.remove(name).ok_or_else(|| self.damaged(&file, format!("it has no {name}")))?;
+            if &found != shape {
+                return Err(self.damaged(&file, format!("{name} was {found:?}, expected {shape:?}")));
+            }
+            values.extend(own);
+        }
+        Ok(Some(values))
+    }
+
+    fn blob(&self, stem: &str) -> Result<Option<Vec<u8>>, TrainerError> {
+        let shards = self.shards(stem, BLOB);
+        let pieces = shards.iter().map(|name| self.file(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok((!shards.is_empty()).then(|| pieces.concat()))
+    }
 }
 
 /// Reads and verifies one checkpoint folder.
@@ -122,37 +197,15 @@ fn fill(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), TrainerError> {
 /// # Errors
 /// [`TrainerError::NoCheckpoint`], or [`TrainerError::DamagedCheckpoint`] with the file, what was found and what was expected.
 pub fn read<S: for<'a> Deserialize<'a>>(path: &Path) -> Result<Checkpoint<S>, TrainerError> {
-    let manifest_path = path.join(MANIFEST);
-    if !manifest_path.is_file() {
-        return Err(TrainerError::NoCheckpoint { path: path.to_path_buf() });
-    }
-    let damaged = |name: &str, problem: String| TrainerError::DamagedCheckpoint { path: path.join(name), problem };
-    let bytes = fs::read(&manifest_path).map_err(|source| TrainerError::Io { path: manifest_path.clone(), source })?;
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(MANIFEST, format!("not a manifest: {e}")))?;
-    if manifest.format_version != FORMAT_VERSION {
-        return Err(damaged(MANIFEST, format!("format_version was {}, this build reads {FORMAT_VERSION}", manifest.format_version)));
-    }
-    let file = |name: &'static str| -> Result<Vec<u8>, TrainerError> {
-        let expected = manifest.blake3.get(name).ok_or_else(|| damaged(MANIFEST, format!("it names no {name}")))?;
-        let bytes = fs::read(path.join(name)).map_err(|source| TrainerError::Io { path: path.join(name), source })?;
-        let found = blake3::hash(&bytes).to_hex().to_string();
-        if &found != expected {
-            return Err(damaged(name, format!("hash was {found}, the manifest expects {expected}: the file is damaged")));
-        }
-        Ok(bytes)
-    };
-    let values = |name: &'static str| -> Result<Vec<f32>, TrainerError> {
-        flat(&manifest.shapes, &file(name)?).map_err(|problem| damaged(name, problem))
-    };
-    let optional = |name: &str| manifest.blake3.contains_key(name);
+    let opened = Opened::at(path)?;
     Ok(Checkpoint {
-        parameters: values(MODEL)?,
-        best: if optional(BEST) { Some(values(BEST)?) } else { None },
-        arrays: read_named(&file(LEARNER)?).map_err(|problem| damaged(LEARNER, problem))?,
-        replay: if optional(REPLAY) { Some(file(REPLAY)?) } else { None },
-        state: serde_json::from_slice(&file(STATE)?).map_err(|e| damaged(STATE, e.to_string()))?,
-        config: String::from_utf8(file(CONFIG)?).map_err(|e| damaged(CONFIG, e.to_string()))?,
-        shapes: manifest.shapes,
+        parameters: opened.flat(MODEL)?.ok_or_else(|| opened.damaged(MANIFEST, format!("it names no {MODEL}.{TENSORS}")))?,
+        best: opened.flat(BEST)?,
+        arrays: opened.arrays(LEARNER)?.into_iter().map(|(name, (_, values))| (name, values)).collect(),
+        replay: opened.blob(REPLAY)?,
+        state: serde_json::from_slice(&opened.file(STATE)?).map_err(|e| opened.damaged(STATE, e.to_string()))?,
+        config: String::from_utf8(opened.file(CONFIG)?).map_err(|e| opened.damaged(CONFIG, e.to_string()))?,
+        shapes: opened.manifest.shapes,
     })
 }
 
@@ -164,16 +217,25 @@ pub fn latest(folder: &Path) -> Result<PathBuf, TrainerError> {
     list(folder)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: folder.to_path_buf() })
 }
 
-/// Removes all but the newest `keep` checkpoints. Call it after the newest was written.
+/// Removes old checkpoints: all but the newest `keep`, and of these, from the oldest on, what is beyond `keep_bytes` together. The newest always stays. Call
+/// it after the newest was verified.
 ///
 /// # Errors
 /// [`TrainerError::Io`] with the folder that could not go.
-pub fn retain(folder: &Path, keep: usize) -> Result<(), TrainerError> {
-    let all = list(folder)?;
-    for old in &all[..all.len().saturating_sub(keep)] {
-        fs::remove_dir_all(old).map_err(|source| TrainerError::Io { path: old.clone(), source })?;
+pub fn retain(folder: &Path, keep: usize, keep_bytes: u64) -> Result<(), TrainerError> {
+    let mut bytes = 0;
+    for (age, path) in list(folder)?.into_iter().rev().enumerate() {
+        bytes += folder_bytes(&path)?;
+        if age > 0 && (age >= keep || bytes > keep_bytes) {
+            fs::remove_dir_all(&path).map_err(|source| TrainerError::Io { path: path.clone(), source })?;
+        }
     }
     Ok(())
+}
+
+fn folder_bytes(path: &Path) -> Result<u64, TrainerError> {
+    let io = |source| TrainerError::Io { path: path.to_path_buf(), source };
+    fs::read_dir(path).map_err(io)?.map(|entry| Ok(entry.map_err(io)?.metadata().map_err(io)?.len())).sum()
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, TrainerError> {
@@ -190,129 +252,14 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, TrainerError> {
     Ok(found)
 }
 
-fn sync_folder(path: &Path) -> Result<(), TrainerError> {
-    fs::File::open(path).and_then(|f| f.sync_all()).map_err(|source| TrainerError::Io { path: path.to_path_buf(), source })
-}
-
 /// Reads every file of a checkpoint back and compares its hash, without decoding it.
 ///
 /// # Errors
 /// As [`read`].
 pub fn verify(path: &Path) -> Result<(), TrainerError> {
-    let damaged = |name: &str, problem: String| TrainerError::DamagedCheckpoint { path: path.join(name), problem };
-    let open = |name: &str| fs::read(path.join(name)).map_err(|source| TrainerError::Io { path: path.join(name), source });
-    let manifest: Manifest = serde_json::from_slice(&open(MANIFEST)?).map_err(|e| damaged(MANIFEST, format!("not a manifest: {e}")))?;
-    for (name, expected) in &manifest.blake3 {
-        let found = blake3::hash(&open(name)?).to_hex().to_string();
-        if &found != expected {
-            return Err(damaged(name, format!("hash was {found}, the manifest expects {expected}: the file is damaged")));
-        }
-    }
-    Ok(())
-}
-
-/// A flat array under the names and shapes of its parts as one safetensors file.
-fn tensors(shapes: &[ParameterShape], values: &[f32]) -> Vec<u8> {
-    let mut rest = values;
-    let views = shapes.iter().map(|shape| {
-        let (own, others) = rest.split_at(shape.shape.iter().product());
-        rest = others;
-        (shape.name.as_str(), view(own, shape.shape.clone()))
-    });
-    safetensors::serialize(views.collect::<Vec<_>>(), None).expect("Invariant: names and views are valid")
-}
-
-fn named(arrays: &BTreeMap<String, Vec<f32>>) -> Vec<u8> {
-    let views = arrays.iter().map(|(name, values)| (name.as_str(), view(values, vec![values.len()])));
-    safetensors::serialize(views.collect::<Vec<_>>(), None).expect("Invariant: names and views are valid")
-}
-
-fn view(values: &[f32], shape: Vec<usize>) -> TensorView<'_> {
-    TensorView::new(Dtype::F32, shape, cast_slice(values)).expect("Invariant: shape and bytes agree")
-}
-
-fn flat(shapes: &[ParameterShape], bytes: &[u8]) -> Result<Vec<f32>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let mut values = Vec::new();
-    for ParameterShape { name, shape } in shapes {
-        let tensor = file.tensor(name).map_err(|e| format!("{name}: {e}"))?;
-        if tensor.shape() != shape {
-            return Err(format!("{name} was {:?}, expected {shape:?}", tensor.shape()));
-        }
-        values.extend(floats(name, &tensor)?);
-    }
-    Ok(values)
-}
-
-fn read_named(bytes: &[u8]) -> Result<BTreeMap<String, Vec<f32>>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    file.iter().map(|(name, tensor)| Ok((name.to_owned(), floats(name, &tensor)?))).collect()
-}
-
-fn floats(name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>, String> {
-    if tensor.dtype() != Dtype::F32 {
-        return Err(format!("{name} was {:?}, expected F32", tensor.dtype()));
-    }
-    Ok(tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let opened = Opened::at(path)?;
+    opened.manifest.blake3.keys().try_for_each(|name| opened.file(name).map(drop))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Checkpoint<Vec<f64>> {
-        Checkpoint {
-            shapes: vec![
-                ParameterShape { name: "b".into(), shape: vec![2] },
-                ParameterShape { name: "a.weight".into(), shape: vec![1, 3] },
-            ],
-            parameters: vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5, -4.25],
-            best: Some(vec![0.0; 5]),
-            arrays: BTreeMap::from([("adam.exp_avg".into(), vec![0.1; 5]), ("target".into(), vec![])]),
-            replay: Some(vec![1, 2, 3]),
-            state: vec![0.1, 1.0 / 3.0],
-            config: "seed = 1\n".into(),
-        }
-    }
-
-    #[test]
-    fn what_is_read_is_what_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), 3, &sample()).unwrap();
-        assert_eq!(sample(), read(&path).unwrap());
-        write(folder.path(), 12, &sample()).unwrap();
-        assert!(latest(folder.path()).unwrap().ends_with("step-000000000012"));
-        retain(folder.path(), 1).unwrap();
-        assert_eq!(1, list(folder.path()).unwrap().len());
-    }
-
-    #[test]
-    fn every_damaged_byte_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), 1, &sample()).unwrap();
-        for name in [MODEL, LEARNER, REPLAY, STATE, CONFIG, BEST] {
-            let file = path.join(name);
-            let good = fs::read(&file).unwrap();
-            for at in (0..good.len()).step_by(1 + good.len() / 16) {
-                let mut bad = good.clone();
-                bad[at] ^= 1;
-                fs::write(&file, &bad).unwrap();
-                let error = read::<Vec<f64>>(&path).unwrap_err().to_string();
-                assert!(error.contains(name), "{error}");
-                assert_eq!(error, verify(&path).unwrap_err().to_string());
-            }
-            fs::write(&file, &good).unwrap();
-        }
-        fs::write(path.join(MANIFEST), b"{").unwrap();
-        assert!(read::<Vec<f64>>(&path).unwrap_err().to_string().contains(MANIFEST));
-        assert!(matches!(read::<Vec<f64>>(folder.path()), Err(TrainerError::NoCheckpoint { .. })));
-    }
-
-    #[test]
-    fn an_unwritable_folder_is_named_and_leaves_the_old_state() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("not-a-folder");
-        fs::write(&file, b"x").unwrap();
-        assert!(write(&file, 1, &sample()).unwrap_err().to_string().contains("not-a-folder"));
-    }
-}
+mod tests;

@@ -1,15 +1,18 @@
 //! Settings of learning, in CleanRL's spelling. Derived values are methods; `validate` says what a bad value would do.
 
+mod encoder;
 mod ppo;
 mod qrdqn;
 mod sac;
 mod schedule;
 
 use grandmodel_agents::{heads::Mode, space::ActionSpace};
+use grandmodel_memory::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainerError;
 
+pub use encoder::EncoderConfig;
 pub use ppo::{MAX_ROLLOUT, PpoConfig};
 pub use qrdqn::QrdqnConfig;
 pub use sac::SacConfig;
@@ -90,12 +93,12 @@ impl Algorithm {
         }
     }
 
-    /// Adam's step size of the market's encoder.
-    pub fn encoder_learning_rate(&self) -> f64 {
+    /// How the market's encoder learns, of those that learn from replay.
+    pub fn encoder(&self) -> Option<&EncoderConfig> {
         match self {
-            Self::Ppo(config) => config.learning_rate,
-            Self::Qrdqn(config) => config.learning_rate,
-            Self::Sac(config) => config.q_lr,
+            Self::Ppo(_) => None,
+            Self::Qrdqn(config) => Some(&config.encoder),
+            Self::Sac(config) => Some(&config.encoder),
         }
     }
 
@@ -143,10 +146,10 @@ impl Algorithm {
                 refuse("model.lstm", "set".into(), "none: only PPO carries a state across rollouts; replayed samples have none")
             }
             Self::Qrdqn(config) => match space {
-                ActionSpace::Discrete { .. } => config.validate(),
+                ActionSpace::Discrete { .. } => config.validate(encoder),
                 ActionSpace::Box { .. } => refuse("qrdqn", "continuous actions".into(), "discrete actions; [sac] and [ppo] take both"),
             },
-            Self::Sac(config) => config.validate(space, hidden),
+            Self::Sac(config) => config.validate(space, hidden, encoder),
         }
     }
 }
@@ -167,8 +170,12 @@ pub struct TrainConfig {
     pub checkpoint_replay: bool,
     /// Checkpoints kept.
     pub keep_checkpoints: u32,
+    /// Bytes of all checkpoints of a run together; older ones go, the newest always stays.
+    pub keep_checkpoint_bytes: ByteSize,
     /// Worker threads; 0 takes every core. The result does not depend on it.
     pub threads: u32,
+    /// Say nothing but what went wrong.
+    pub quiet: bool,
 }
 
 impl Default for TrainConfig {
@@ -180,7 +187,9 @@ impl Default for TrainConfig {
             log_every: 1_000,
             checkpoint_replay: true,
             keep_checkpoints: 3,
+            keep_checkpoint_bytes: ByteSize::mib(4096),
             threads: 0,
+            quiet: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use grandmodel_embedders::{
     device::{self, Device, Infer, Train},
     embedding::gaussian_nll_backward,
     gaussian_nll, parameters,
-    plain::{Pool, StackInputs},
+    plain::{Keep, Pool, StackInputs},
 };
 use grandmodel_market::TableSpan;
 
@@ -132,7 +132,7 @@ impl EncoderLearner {
     pub fn ahead(&self, rows: &[(u16, u32)]) -> Result<Vec<f32>, TrainerError> {
         if let Some(plain) = &self.plain {
             return Ok(plain.rooms.with(|room| {
-                self.run_plain(plain, rows, room);
+                self.run_plain(plain, rows, Keep::Outputs, room);
                 room.tape.ahead().to_vec()
             }));
         }
@@ -141,19 +141,23 @@ impl EncoderLearner {
         read(self.net.mixer.ahead(embedded.mean()))
     }
 
-    /// The forward pass of one block.
+    /// The forward pass of one block. Burn's tape keeps everything.
     ///
     /// # Errors
     /// A device that does not give a result back.
-    pub fn forward(&self, rows: &[(u16, u32)]) -> Result<EncodedBlock, TrainerError> {
+    pub fn forward(&self, rows: &[(u16, u32)], keep: Keep) -> Result<EncodedBlock, TrainerError> {
         if let Some(plain) = &self.plain {
             let mut room = plain.rooms.take();
-            self.run_plain(plain, rows, &mut room);
+            self.run_plain(plain, rows, keep, &mut room);
             return Ok(EncodedBlock(Block::Plain(room)));
         }
+        self.forward_composed(rows)
+    }
+
+    fn forward_composed(&self, rows: &[(u16, u32)]) -> Result<EncodedBlock, TrainerError> {
         let windows = self.windows(rows);
         // Leaves of its own: two threads never meet on one tape.
-        let net: MarketEncoder<Train> = parameters::training_copy(&self.net);
+        let net: MarketEncoder<Train> = parameters::training_copy(&self.net());
         let embedded = net.embedders.forward(windows.inputs(&self.device));
         let ahead = net.mixer.ahead(embedded.mean());
         let values = read(ahead.clone().inner())?;
@@ -172,21 +176,40 @@ impl EncoderLearner {
                 plain.rooms.give_back(room);
                 Ok(gradient)
             }
-            (Block::Burn(block), _) => {
-                let BurnBlock { net, embedded, ahead, windows, .. } = *block;
-                let d_ahead = floats::<Train, 2>(d_ahead, ahead.dims(), &self.device);
-                let mut loss = (ahead * d_ahead).sum();
-                let mut aux = 0.0;
-                if aux_scale > 0.0 {
-                    let likelihood = aux_loss(&embedded.aux, &windows, &self.device);
-                    aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
-                    loss = loss + likelihood.sum() * aux_scale;
-                }
-                let gradients = GradientsParams::from_grads(loss.backward(), &net);
-                Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&net, &gradients), aux })
-            }
+            (Block::Burn(block), _) => self.backward_composed(*block, d_ahead, aux_scale),
             (Block::Plain(_), None) => unreachable!("Invariant: a block goes back to the encoder it came from"),
         }
+    }
+
+    fn backward_composed(&self, block: BurnBlock, d_ahead: &[f32], aux_scale: f32) -> Result<EncodedGradient, TrainerError> {
+        let BurnBlock { net, embedded, ahead, windows, .. } = block;
+        let d_ahead = floats::<Train, 2>(d_ahead, ahead.dims(), &self.device);
+        let mut loss = (ahead * d_ahead).sum();
+        let mut aux = 0.0;
+        if aux_scale > 0.0 {
+            let likelihood = aux_loss(&embedded.aux, &windows, &self.device);
+            aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
+            loss = loss + likelihood.sum() * aux_scale;
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &net);
+        Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&net, &gradients), aux })
+    }
+
+    /// As [`Self::gradient`] with Burn's own operations, as on a GPU, on whatever device: what the plain passes are held against.
+    ///
+    /// # Errors
+    /// A device that does not give a result back.
+    pub fn composed_gradient(
+        &self,
+        rows: &[(u16, u32)],
+        aux_scale: f32,
+        back: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<EncodedGradient, TrainerError> {
+        let EncodedBlock(Block::Burn(block)) = self.forward_composed(rows)? else {
+            unreachable!("Invariant: what is composed lies on Burn's tape")
+        };
+        let d_ahead = back(&block.values);
+        self.backward_composed(*block, &d_ahead, aux_scale)
     }
 
     /// Both passes over one block: `back` is given the parts ahead and answers with their gradient.
@@ -197,11 +220,43 @@ impl EncoderLearner {
         &self,
         rows: &[(u16, u32)],
         aux_scale: f32,
+        keep: Keep,
         back: impl FnOnce(&[f32]) -> Vec<f32>,
     ) -> Result<EncodedGradient, TrainerError> {
-        let block = self.forward(rows)?;
+        let block = self.forward(rows, keep)?;
         let d_ahead = back(block.ahead());
         self.backward(block, &d_ahead, aux_scale)
+    }
+
+    /// Bytes that a block of `rows` holds between its passes: it is run, and weighed. Elsewhere than on a CPU nothing is known before the device runs out.
+    ///
+    /// # Errors
+    /// A device that does not give a result back.
+    pub fn weigh(&self, rows: &[(u16, u32)], keep: Keep) -> Result<Option<u64>, TrainerError> {
+        let Some(plain) = &self.plain else { return Ok(None) };
+        let mut room = PlainRoom::default();
+        self.run_plain(plain, rows, keep, &mut room);
+        let d_ahead = vec![0.0; room.tape.ahead().len()];
+        self.backward_plain(plain, &mut room, &d_ahead, 1.0);
+        let PlainRoom { windows, tape, d_aux } = &room;
+        let of_aux = d_aux.iter().map(|d| d.capacity() * size_of::<f32>()).sum::<usize>() as u64;
+        Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + of_aux))
+    }
+
+    /// Gives back the room of blocks that nobody works on.
+    pub fn shed(&self) {
+        if let Some(plain) = &self.plain {
+            plain.rooms.clear();
+        }
+    }
+
+    /// The first rows, at most `count`, that can be windows: what probes look at.
+    pub fn ready_rows(&self, count: usize) -> Vec<(u16, u32)> {
+        let of_span = |(index, span): (usize, &TableSpan)| {
+            let ready = span.rows.clone().filter(|row| span.table.is_ready(*row)).take(count);
+            ready.map(move |row| (index as u16, row as u32)).collect::<Vec<_>>()
+        };
+        self.spans.iter().enumerate().map(of_span).find(|rows| rows.len() == count).unwrap_or_default()
     }
 
     fn windows(&self, rows: &[(u16, u32)]) -> Windows {
@@ -212,11 +267,11 @@ impl EncoderLearner {
         windows
     }
 
-    fn run_plain(&self, plain: &PlainPart, rows: &[(u16, u32)], room: &mut PlainRoom) {
+    fn run_plain(&self, plain: &PlainPart, rows: &[(u16, u32)], keep: Keep, room: &mut PlainRoom) {
         let PlainRoom { windows, tape, .. } = room;
         windows.gather(&self.spans, &self.labels, rows);
         let inputs = StackInputs { structure: &windows.structure, tactical: &windows.tactical, regime: &windows.regime, lvn: &windows.lvn };
-        plain.encoder.forward(&self.parameters, rows.len(), &inputs, tape);
+        plain.encoder.forward(&self.parameters, rows.len(), &inputs, keep, tape);
     }
 
     fn backward_plain(&self, plain: &PlainPart, room: &mut PlainRoom, d_ahead: &[f32], aux_scale: f32) -> EncodedGradient {

@@ -24,6 +24,7 @@ use crate::{
         head_gradient,
     },
     snapshot::{LearnerState, Snapshot, another_network},
+    thrift::Thrift,
 };
 
 /// CleanRL's value; PyTorch's default of 1e-8 makes early steps of small gradients large.
@@ -40,7 +41,7 @@ pub struct Learner {
     state: LearnerState,
     rng: ChaCha8Rng,
     ppo: PpoConfig,
-    plan: BatchPlan,
+    thrift: Thrift,
     scratch: PpoScratch,
     apart: ApartRoom,
     /// Samples of every pass of the last round.
@@ -78,7 +79,7 @@ impl Learner {
             state,
             rng: ChaCha8Rng::seed_from_u64(seed),
             ppo,
-            plan,
+            thrift: Thrift::new(plan),
             scratch: PpoScratch::default(),
             apart: ApartRoom::default(),
             orders: Vec::new(),
@@ -191,7 +192,7 @@ impl Learner {
             gae::normalize(&mut advantages);
             indices.iter().zip(advantages).for_each(|(i, advantage)| self.advantages[*i as usize] = advantage);
         }
-        let Self { encoder, head, parameters, scratch, gradient, advantages, plan, .. } = self;
+        let Self { encoder, head, parameters, scratch, gradient, advantages, thrift, .. } = self;
         let Some(encoder) = encoder else {
             gradient.clear();
             gradient.resize(parameters.len(), 0.0);
@@ -207,7 +208,7 @@ impl Learner {
             let rows: Vec<_> = indices.iter().map(|i| (set.block.table[*i as usize], set.block.row[*i as usize])).collect();
             let aux_scale = ppo.aux_coef / effective_batch as f32;
             let mut sums = LossSums::default();
-            let encoded = encoder.gradient(&rows, aux_scale, |ahead| {
+            let encoded = encoder.gradient(&rows, aux_scale, thrift.keep(), |ahead| {
                 sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, &mut scratch, &mut gradient);
                 std::mem::take(&mut scratch.d_ahead)
             })?;
@@ -216,9 +217,11 @@ impl Learner {
             Ok((whole, LossSums { aux: encoded.aux, ..sums }))
         };
         let units_per_block = (ppo.grad_block as usize / units.len).max(1);
-        let blocks_at_once = (plan.micro_batch / (units_per_block * units.len)).max(1);
         let (mut sum, mut sums) = (TreeSum::default(), LossSums::default());
-        for alive in minibatch.chunks(units_per_block * blocks_at_once) {
+        let mut rest = minibatch;
+        while !rest.is_empty() {
+            let alive;
+            (alive, rest) = rest.split_at((units_per_block * thrift.blocks_alive(units_per_block * units.len)).min(rest.len()));
             let blocks: Result<Vec<_>, TrainerError> = alive.par_chunks(units_per_block).map(one).collect();
             for (gradient, block_sums) in blocks? {
                 sum.push(gradient);
@@ -249,6 +252,11 @@ impl Learner {
     /// The encoder before the head.
     pub fn encoder(&self) -> Option<&EncoderLearner> {
         self.encoder.as_ref()
+    }
+
+    /// What the ladder's rung is told to.
+    pub fn thrift(&self) -> &Thrift {
+        &self.thrift
     }
 
     /// Settings.

@@ -22,6 +22,7 @@ pub mod replay_learner;
 pub mod sac;
 pub mod scores;
 pub mod snapshot;
+pub mod thrift;
 pub mod windows;
 
 pub use config::{Algorithm, PpoConfig, QrdqnConfig, SacConfig, TrainConfig};

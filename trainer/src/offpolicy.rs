@@ -11,10 +11,11 @@ use crate::{TrainerError, adam::Adam};
 pub struct AheadBatch<'a> {
     /// Of the observations acted on, by the encoder that learns.
     pub now: &'a [f32],
-    /// Of the observations after, by the encoder that learns.
+    /// Of the observations after. The encoder has no target of its own.
+    ///
+    /// # Source
+    /// Yarats et al. 2021, DrQ-v2, arXiv:2107.09645: target heads on the current encoder.
     pub next: &'a [f32],
-    /// Of the observations after, by the target encoder.
-    pub next_target: &'a [f32],
 }
 
 /// What one update gives back; kept by the learner and overwritten by the next.
@@ -24,8 +25,6 @@ pub struct OffPolicyUpdate {
     pub d_ahead: Vec<f32>,
     /// `[batch]` absolute temporal-difference errors, for the replay's priorities.
     pub priority: Vec<f32>,
-    /// How far the target networks have just moved towards the others, `target += blend (online - target)`; the target encoder goes along. 0: not at all.
-    pub target_blend: f32,
     /// Metrics in CleanRL's spelling.
     pub losses: Vec<(&'static str, f64)>,
 }
@@ -63,6 +62,9 @@ pub trait OffPolicyLearner: Send + Sync {
     /// # Errors
     /// [`TrainerError::Diverged`] when a loss or a gradient is not finite; the weights it belongs to stay.
     fn update(&mut self, batch: &ReplayBatch, ahead: Option<&AheadBatch<'_>>, global_step: u64) -> Result<&OffPolicyUpdate, TrainerError>;
+
+    /// Step size of the values, and of the encoder before them, after `global_step` steps of all lanes.
+    fn values_learning_rate(&self, global_step: u64) -> f64;
 
     /// All parameters.
     fn parameters(&self) -> &[f32];

@@ -82,7 +82,7 @@ impl QrdqnLearner {
         let columns = |values| Columns { values, stride, offset: 0 };
         let Room { next, next_target, next_action, values, .. } = &mut self.room;
         let observation = &batch.next_observation;
-        let of_target = ahead.map(|ahead| columns(ahead.next_target));
+        let of_target = ahead.map(|ahead| columns(ahead.next));
         self.head.forward(&self.target_parameters, observation, of_target, batch.batch, next_target);
         next_action.clear();
         if self.config.double {
@@ -133,21 +133,23 @@ impl OffPolicyLearner for QrdqnLearner {
         gradient.clear();
         gradient.resize(self.parameters.len(), 0.0);
         self.head.backward(&self.parameters, &batch.observation, batch.batch, now, d_quantiles, gradient, d_ahead);
-        let QrdqnConfig { adam_eps, tau, .. } = self.config;
-        let learning_rate = self.config.learning_rate(global_step);
+        let QrdqnConfig { learning_rate, adam_eps, tau, .. } = self.config.at(global_step);
         let norm = self.adam.step(&mut self.parameters, gradient, learning_rate, adam_eps, self.config.max_grad_norm());
         offpolicy::check("the gradient's norm", norm, self.state.update, &self.adam)?;
 
         self.state.update += 1;
         let period = global_step / u64::from(self.config.target_network_frequency);
-        self.update.target_blend = if period > self.state.target_period { tau } else { 0.0 };
-        if self.update.target_blend > 0.0 {
+        if period > self.state.target_period {
             self.state.target_period = period;
             offpolicy::blend(&mut self.target_parameters, &self.parameters, tau);
         }
         self.update.losses.clear();
         self.update.losses.extend([("td_loss", td_loss), ("q_values", q_values), ("grad_norm", norm)]);
         Ok(&self.update)
+    }
+
+    fn values_learning_rate(&self, global_step: u64) -> f64 {
+        self.config.at(global_step).learning_rate
     }
 
     fn parameters(&self) -> &[f32] {

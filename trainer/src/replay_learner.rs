@@ -2,14 +2,17 @@
 //! algorithm is all there is. It knows no actor, no file and no clock.
 
 use grandmodel_buffers::replay::ReplayBatch;
+use grandmodel_memory::BatchPlan;
 use rayon::prelude::*;
 
 use crate::{
     TrainerError,
-    adam::Adam,
+    adam::{Adam, TreeSum},
+    config::EncoderConfig,
     encoder::{EncodedBlock, EncoderLearner},
-    offpolicy::{AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate, blend},
+    offpolicy::{AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate},
     snapshot::{LearnerState, Snapshot, another_network},
+    thrift::Thrift,
 };
 
 /// An off-policy algorithm with the encoder before it.
@@ -20,37 +23,22 @@ pub struct ReplayLearner {
     global_step: u64,
 }
 
-/// How the encoder before an off-policy head learns.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EncoderSettings {
-    /// Adam's step size.
-    pub learning_rate: f64,
-    /// Bound on the norm of its gradient.
-    pub max_grad_norm: f32,
-    /// Weight of the auxiliary likelihood.
-    pub aux_coef: f32,
-    /// Samples of one block. Part of the result's bits.
-    pub grad_block: usize,
-}
-
 struct EncoderPart {
-    online: EncoderLearner,
-    target: EncoderLearner,
+    encoder: EncoderLearner,
     parameters: Vec<f32>,
-    target_parameters: Vec<f32>,
     adam: Adam,
-    settings: EncoderSettings,
+    config: EncoderConfig,
+    thrift: Thrift,
 }
 
 const ADAM_EPS: f32 = 1e-8;
 
 impl ReplayLearner {
-    /// An algorithm, and on a market the encoder before it.
-    pub fn new(heads: Box<dyn OffPolicyLearner>, encoder: Option<(EncoderLearner, EncoderSettings)>) -> Self {
-        let encoder = encoder.map(|(online, settings)| {
-            let parameters = online.parameters().to_vec();
-            let (target, target_parameters, adam) = (online.clone(), parameters.clone(), Adam::new(parameters.len()));
-            EncoderPart { online, target, parameters, target_parameters, adam, settings }
+    /// An algorithm, and on a market the encoder before it. `plan` says how many blocks are alive at once, not what they compute.
+    pub fn new(heads: Box<dyn OffPolicyLearner>, encoder: Option<(EncoderLearner, EncoderConfig)>, plan: BatchPlan) -> Self {
+        let encoder = encoder.map(|(encoder, config)| {
+            let parameters = encoder.parameters().to_vec();
+            EncoderPart { adam: Adam::new(parameters.len()), encoder, parameters, config, thrift: Thrift::new(plan) }
         });
         Self { heads, encoder, update: 0, global_step: 0 }
     }
@@ -84,14 +72,21 @@ impl ReplayLearner {
 
     /// The encoder before it.
     pub fn encoder(&self) -> Option<&EncoderLearner> {
-        self.encoder.as_ref().map(|part| &part.online)
+        self.encoder.as_ref().map(|part| &part.encoder)
+    }
+
+    /// What the ladder's rung is told to, where there is an encoder.
+    pub fn thrift(&self) -> Option<&Thrift> {
+        self.encoder.as_ref().map(|part| &part.thrift)
     }
 
     /// Bytes of parameters, and of the optimisers' moments.
     pub fn bytes(&self) -> (u64, u64) {
         let of_encoder = self.encoder.as_ref().map_or(0, |part| part.parameters.len());
-        let values = (self.heads.parameters().len() + of_encoder) as u64;
-        (3 * values * size_of::<f32>() as u64, 2 * values * size_of::<f32>() as u64)
+        let (of_heads, of_encoder) = (self.heads.parameters().len() as u64, of_encoder as u64);
+        // Heads and their targets; the encoder's in the optimiser and in the network.
+        let value = size_of::<f32>() as u64;
+        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value)
     }
 
     /// A copy for a checkpoint.
@@ -113,7 +108,6 @@ impl ReplayLearner {
         snapshot.arrays.insert("target".into(), target_parameters);
         adam.into_iter().enumerate().for_each(|(i, adam)| snapshot.put_adam(&format!("adam.{i}"), adam));
         if let Some(part) = &self.encoder {
-            snapshot.arrays.insert("encoder.target".into(), part.target_parameters.clone());
             snapshot.put_adam("encoder.adam", part.adam.clone());
         }
         snapshot
@@ -145,10 +139,8 @@ impl ReplayLearner {
         })?;
         if let Some(part) = &mut self.encoder {
             part.adam = snapshot.take_adam("encoder.adam", num_encoder)?;
-            part.target_parameters = snapshot.take("encoder.target", num_encoder)?;
             part.parameters = snapshot.acting[..num_encoder].to_vec();
-            part.online.install(&part.parameters)?;
-            part.target.install(&part.target_parameters)?;
+            part.encoder.install(&part.parameters)?;
         }
         (self.update, self.global_step) = (update, global_step);
         Ok(())
@@ -164,43 +156,48 @@ impl EncoderPart {
     ) -> Result<&'a OffPolicyUpdate, TrainerError> {
         let rows = |table: &[u16], row: &[u32]| table.iter().copied().zip(row.iter().copied()).collect::<Vec<_>>();
         let (now, next) = (rows(&batch.table, &batch.row), rows(&batch.next_table, &batch.next_row));
-        let blocks: Vec<EncodedBlock> =
-            now.par_chunks(self.settings.grad_block).map(|rows| self.online.forward(rows)).collect::<Result<_, _>>()?;
-        let ahead = AheadBatch {
-            now: &blocks.iter().flat_map(|block| block.ahead()).copied().collect::<Vec<_>>(),
-            next: &self.ahead(&self.online, &next)?,
-            next_target: &self.ahead(&self.target, &next)?,
-        };
-        let width = heads.ahead_width();
-        let update = heads.update(batch, Some(&ahead), global_step)?;
-        let aux_scale = self.settings.aux_coef / batch.batch as f32;
-        let blocks: Vec<_> = blocks
+        let (block, width) = (self.config.grad_block as usize, heads.ahead_width());
+        let of_values = heads.values_learning_rate(global_step);
+        let learning_rate = self.config.learning_rate.map_or(of_values, |first| first * of_values / heads.values_learning_rate(0));
+        // The heads want all samples at once, so a block waits for them between its two passes. As many as may be alive wait as they are; of the others
+        // only the outcome is kept, and their forward pass is done again.
+        let next = self.ahead(&next)?;
+        let (alive, keep) = (self.thrift.blocks_alive(block), self.thrift.keep());
+        let (waiting, passing) = now.split_at((alive * block).min(now.len()));
+        let waiting: Vec<EncodedBlock> =
+            waiting.par_chunks(block).map(|rows| self.encoder.forward(rows, keep)).collect::<Result<_, _>>()?;
+        let mut ahead = Vec::with_capacity(now.len() * width);
+        waiting.iter().for_each(|block| ahead.extend_from_slice(block.ahead()));
+        ahead.extend(self.ahead(passing)?);
+        let update = heads.update(batch, Some(&AheadBatch { now: &ahead, next: &next }), global_step)?;
+        let aux_scale = self.config.aux_coef / batch.batch as f32;
+        let (of_waiting, of_passing) = update.d_ahead.split_at(now.len().min(alive * block) * width);
+        let mut sum = TreeSum::default();
+        let gradients: Vec<_> = waiting
             .into_par_iter()
-            .zip(update.d_ahead.par_chunks(self.settings.grad_block * width))
-            .map(|(block, d_ahead)| self.online.backward(block, d_ahead, aux_scale))
+            .zip(of_waiting.par_chunks(block * width))
+            .map(|(block, d_ahead)| self.encoder.backward(block, d_ahead, aux_scale))
             .collect::<Result<_, TrainerError>>()?;
-        let mut sum = crate::adam::TreeSum::default();
-        blocks.into_iter().for_each(|block| sum.push(block.gradient));
-        let EncoderSettings { learning_rate, max_grad_norm, .. } = self.settings;
-        let norm = self.adam.step(&mut self.parameters, &sum.finish(), learning_rate, ADAM_EPS, max_grad_norm);
+        gradients.into_iter().for_each(|block| sum.push(block.gradient));
+        for (rows, d_ahead) in passing.chunks(alive * block).zip(of_passing.chunks(alive * block * width)) {
+            let again = rows.par_chunks(block).zip(d_ahead.par_chunks(block * width));
+            let gradients: Vec<_> = again
+                .map(|(rows, d_ahead)| self.encoder.gradient(rows, aux_scale, keep, |_| d_ahead.to_vec()))
+                .collect::<Result<_, TrainerError>>()?;
+            gradients.into_iter().for_each(|block| sum.push(block.gradient));
+        }
+        let norm = self.adam.step(&mut self.parameters, &sum.finish(), learning_rate, ADAM_EPS, self.config.max_grad_norm);
         if !norm.is_finite() {
-            return Err(TrainerError::Diverged {
-                what: "a gradient of the encoder",
-                value: norm,
-                update: global_step,
-                step: self.adam.step,
-            });
+            let what = "a gradient of the encoder";
+            return Err(TrainerError::Diverged { what, value: norm, update: global_step, step: self.adam.step });
         }
-        self.online.install(&self.parameters)?;
-        if update.target_blend > 0.0 {
-            blend(&mut self.target_parameters, &self.parameters, update.target_blend);
-            self.target.install(&self.target_parameters)?;
-        }
+        self.encoder.install(&self.parameters)?;
         Ok(update)
     }
 
-    fn ahead(&self, encoder: &EncoderLearner, rows: &[(u16, u32)]) -> Result<Vec<f32>, TrainerError> {
-        let blocks: Vec<_> = rows.par_chunks(self.settings.grad_block).map(|rows| encoder.ahead(rows)).collect::<Result<_, _>>()?;
+    fn ahead(&self, rows: &[(u16, u32)]) -> Result<Vec<f32>, TrainerError> {
+        let block = self.config.grad_block as usize;
+        let blocks: Vec<_> = rows.par_chunks(block).map(|rows| self.encoder.ahead(rows)).collect::<Result<_, _>>()?;
         Ok(blocks.concat())
     }
 }

@@ -28,6 +28,8 @@ pub use shape::SacShape;
 /// Parameters, targets, optimisers and room for one update.
 pub struct SacLearner {
     config: SacConfig,
+    /// The settings of the update that runs.
+    now: SacConfig,
     shape: SacShape,
     /// Policy, both critics, logarithm of the temperature.
     parameters: Vec<f32>,
@@ -85,6 +87,7 @@ impl SacLearner {
             room: Room::default(),
             update: OffPolicyUpdate::default(),
             rng,
+            now: config.clone(),
             config,
             shape,
             parameters,
@@ -103,13 +106,12 @@ impl SacLearner {
 
     /// Current temperature.
     pub fn alpha(&self) -> f32 {
-        self.parameters[self.parameters.len() - 1].exp()
+        if self.config.autotune { self.parameters[self.parameters.len() - 1].exp() } else { self.now.alpha }
     }
 
     fn blend_targets(&mut self) {
         self.state.update += 1;
         let due = self.state.update.is_multiple_of(u64::from(self.config.target_network_frequency));
-        self.update.target_blend = if due { self.config.tau } else { 0.0 };
         if due {
             self.state.target_period += 1;
             let [policy, ..] = self.shape.lens();
@@ -122,11 +124,16 @@ impl SacLearner {
 }
 
 impl OffPolicyLearner for SacLearner {
-    fn update(&mut self, batch: &ReplayBatch, ahead: Option<&AheadBatch<'_>>, _global_step: u64) -> Result<&OffPolicyUpdate, TrainerError> {
+    fn update(&mut self, batch: &ReplayBatch, ahead: Option<&AheadBatch<'_>>, global_step: u64) -> Result<&OffPolicyUpdate, TrainerError> {
+        self.now = self.config.at(global_step);
         self.draw_noise(batch.batch);
         self.step(batch, ahead)?;
         self.blend_targets();
         Ok(&self.update)
+    }
+
+    fn values_learning_rate(&self, global_step: u64) -> f64 {
+        self.config.at(global_step).q_lr
     }
 
     fn parameters(&self) -> &[f32] {

@@ -57,6 +57,13 @@ impl Windows {
         }
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        let inputs = [&self.structure, &self.tactical, &self.regime, &self.lvn];
+        let labels = [&self.base_label, &self.base_weight, &self.structure_label, &self.structure_weight];
+        inputs.into_iter().chain(labels).map(|list| (list.capacity() * size_of::<f32>()) as u64).sum()
+    }
+
     /// Labels `[batch, 2]` of an embedder's own frame, and `[batch]` whether they are there.
     pub fn labels(&self, kind: EmbedderKind) -> (&[f32], &[f32]) {
         match kind {

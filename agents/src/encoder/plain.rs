@@ -6,8 +6,8 @@ use grandmodel_embedders::{
     EMBEDDING_DIM, EMBEDDING_DIMS,
     ops::kernels::{add, attention},
     plain::{
-        OutputGradient, PlainStack, StackInputs, StackTape,
-        layers::{Linear, Places, room},
+        Keep, OutputGradient, PlainStack, StackInputs, StackTape,
+        layers::{Linear, Places, bytes, room},
     },
 };
 
@@ -53,6 +53,15 @@ struct Scratch {
     d_qkv: Vec<f32>,
     scores: Vec<f32>,
     d_parts: [Vec<f32>; NUM_TOKENS],
+}
+
+impl MixerTape {
+    fn bytes(&self) -> u64 {
+        let Self { parts, tokens, qkv, weights, attended, mixed, ahead, scratch } = self;
+        let Scratch { columns, token, d_mixed, d_attended, d_qkv, scores, d_parts } = scratch;
+        let single = [tokens, qkv, weights, attended, mixed, ahead, columns, token, d_mixed, d_attended, d_qkv, scores];
+        bytes(single.into_iter().chain(parts).chain(d_parts))
+    }
 }
 
 impl PlainMixer {
@@ -211,14 +220,19 @@ impl PlainEncoder {
     }
 
     /// Windows of `batch` samples to the parts ahead, [`EncoderTape::ahead`].
-    pub fn forward(&self, parameters: &[f32], batch: usize, inputs: &StackInputs<'_>, tape: &mut EncoderTape) {
+    pub fn forward(&self, parameters: &[f32], batch: usize, inputs: &StackInputs<'_>, keep: Keep, tape: &mut EncoderTape) {
         let (of_stack, of_mixer) = parameters.split_at(self.stack.num_parameters());
-        self.stack.forward(of_stack, inputs, &mut tape.stack);
+        self.stack.forward(of_stack, inputs, keep, &mut tape.stack);
         for (part, output) in tape.mixer.parts.iter_mut().zip(self.stack.outputs(&tape.stack)) {
             room(part, output.mean.len()).copy_from_slice(&output.mean);
         }
         self.mixer.forward(of_mixer, batch, &mut tape.mixer);
         tape.batch = batch;
+    }
+
+    /// Bytes that a tape holds.
+    pub fn bytes(&self, tape: &EncoderTape) -> u64 {
+        self.stack.bytes(&tape.stack) + tape.mixer.bytes()
     }
 
     /// `[batch, 4]` auxiliary heads of the four embedders.

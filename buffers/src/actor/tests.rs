@@ -5,7 +5,7 @@ use crate::replay::{Prioritised, Sampling};
 use crate::samples::{self, same_bits};
 use crate::store::SEGMENT_OVERHEAD_BYTES;
 use crate::{PolicyVersion, SegmentId};
-use grandmodel_memory::{ByteSize, PressureLevel};
+use grandmodel_memory::{ByteSize, PressureLevel, Rung};
 
 /// Keeps the last report of each subsystem.
 #[derive(Default)]
@@ -97,7 +97,7 @@ async fn relief_frees_bytes_says_so_and_keeps_the_rollouts() {
         buffer.send(PushBlock { block: rollout(version) }).await.unwrap().unwrap();
     }
     let (hot_before, _, _) = probe.send(Tell).await.unwrap();
-    let relieved = buffer.send(Relieve { level: PressureLevel::Critical }).await.unwrap();
+    let relieved = buffer.send(Relieve { rung: Rung::Shed }).await.unwrap();
     let (hot, warm, _) = probe.send(Tell).await.unwrap();
     assert_eq!((hot, relieved.freed_bytes), (0, hot_before - warm));
     assert!(relieved.freed_bytes > 0);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use grandmodel_memory::PressureLevel;
+use grandmodel_memory::Rung;
 
 use super::config::{ReplayConfig, ReplayShape};
 use super::pages::{PACKED_HEAD_BYTES, PageLayout};
@@ -171,10 +171,10 @@ impl ReplayStore {
             }
         }
         let folder = self.config.cold_folder.clone().expect("Invariant: segments turn cold only where there is a folder");
-        let mapped = packed.to_file(&folder)?;
+        let mapped = if packed.file_bytes() > 0 { packed } else { Arc::new(packed.to_file(&folder)?) };
         let slot = &mut self.segments.slots[slot];
-        slot.packed_bytes = Some(packed.bytes());
-        (slot.charged_as, slot.cold_bytes, slot.stored) = (Tier::Cold, file_bytes, Stored::Packed(Arc::new(mapped)));
+        slot.packed_bytes = Some(mapped.bytes() + mapped.file_bytes());
+        (slot.charged_as, slot.cold_bytes, slot.stored) = (Tier::Cold, file_bytes, Stored::Packed(mapped));
         self.observation.spilled += 1;
         Ok(())
     }
@@ -204,14 +204,17 @@ impl ReplayStore {
         ((rows.len() + ends.len()) / pages.rows.words, scratch.packed_bytes())
     }
 
-    /// Compresses ahead of time: at a warning all complete segments but the newest, at critical all; returns the bytes freed.
+    /// Compresses ahead of time, all complete segments but the newest, and from [`Rung::Spill`] on moves what is compressed to files; from [`Rung::Shed`]
+    /// on the newest, too. Returns the bytes of memory freed.
     ///
-    /// Segments that a snapshot still holds are left: compressing those would free nothing.
-    pub fn relieve(&mut self, level: PressureLevel) -> u64 {
-        let spared = match level {
-            PressureLevel::Normal => return 0,
-            PressureLevel::Warning => 1,
-            PressureLevel::Critical => 0,
+    /// Segments that a snapshot still holds are left, since that would free nothing, and so are those that cannot be written: pressure is no reason to end
+    /// a run with an error.
+    pub fn relieve(&mut self, rung: Rung) -> u64 {
+        let (spared, spills) = match rung {
+            Rung::Rest => return 0,
+            Rung::Compress => (1, false),
+            Rung::Spill => (1, true),
+            Rung::Shed | Rung::Stop => (0, true),
         };
         let before = self.bytes();
         for at in 0..self.num_sealed().saturating_sub(spared) {
@@ -221,7 +224,26 @@ impl ReplayStore {
             {
                 self.pack(slot);
             }
+            if spills {
+                self.spill(slot);
+            }
         }
         before - self.bytes()
+    }
+
+    /// Holds a compressed segment as a mapped file, whatever it is charged as.
+    fn spill(&mut self, slot: usize) {
+        let Some(folder) = self.spill_folder.as_deref().or(self.config.cold_folder.as_deref()) else { return };
+        let Stored::Packed(packed) = &self.segments.slots[slot].stored else { return };
+        if packed.file_bytes() > 0 || Arc::strong_count(packed) > 1 {
+            return;
+        }
+        match packed.to_file(folder) {
+            Ok(mapped) => {
+                self.segments.slots[slot].stored = Stored::Packed(Arc::new(mapped));
+                self.observation.spilled += 1;
+            }
+            Err(_) => self.observation.not_spilled += 1,
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! [`super::contents`] takes snapshots.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::config::{ReplayConfig, ReplayShape, Sampling};
@@ -31,6 +32,8 @@ pub struct ReplayStore {
     pub(super) clock: u64,
     pub(super) reward_scale: f32,
     pub(super) observation: BufferObservation,
+    /// Where memory pressure moves segments; without it to the cold folder, where there is one.
+    pub(super) spill_folder: Option<PathBuf>,
 }
 
 impl ReplayStore {
@@ -52,6 +55,7 @@ impl ReplayStore {
             clock: 0,
             reward_scale: 1.0,
             observation: BufferObservation { capacity_bytes: config.capacity.0, ..BufferObservation::default() },
+            spill_folder: None,
             config,
             shape,
         })
@@ -84,6 +88,12 @@ impl ReplayStore {
         let segment = SegmentId((self.cursor - 1) / SEGMENT_LEN as u64);
         let stored_bytes = self.segments.pages.rows.bytes(block.num_transitions());
         Ok(Pushed { segment, stored_bytes, evicted: (self.observation.evicted - evicted_before) as u32 })
+    }
+
+    /// Where memory pressure may move compressed segments.
+    pub fn with_spill_folder(mut self, folder: PathBuf) -> Self {
+        self.spill_folder = Some(folder);
+        self
     }
 
     /// Transitions stored.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use grandmodel_memory::{ByteSize, PressureLevel};
+use grandmodel_memory::{ByteSize, Rung};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -229,7 +229,7 @@ fn run(layout: &Layout) {
             assert!(again.iter().filter(|drawn| **drawn == number).count() + 1 >= strata, "{again:?}");
         }
         if push % 3 == 2 {
-            store.relieve(PressureLevel::Critical);
+            store.relieve(Rung::Shed);
             compare(&mut store, &oracle, 40, n_step, gamma, &mut rng);
         }
     }

@@ -123,7 +123,7 @@ fn what_does_not_shrink_stays_raw() {
     // Smaller by the flags and what the struct itself takes, 2 %: not worth it.
     assert!(packed < block.bytes() && packed > block.bytes() * 15 / 16);
     store.push(Arc::clone(&block)).unwrap();
-    assert_eq!(store.relieve(PressureLevel::Critical), 0);
+    assert_eq!(store.relieve(Rung::Shed), 0);
     assert_eq!((store.observe().packed, store.observe().warm_bytes), (0, 0));
     assert!(same_bits(&store.take(PolicyVersion(1)).unwrap(), &block));
 }
@@ -150,16 +150,16 @@ fn relief_spares_the_newest_at_a_warning_and_what_is_being_read() {
     let index = store.index();
     let reader = index.peek(SegmentId(1)).unwrap();
     let before = store.observe().hot_bytes;
-    assert_eq!(store.relieve(PressureLevel::Normal), 0);
-    let freed = store.relieve(PressureLevel::Warning);
+    assert_eq!(store.relieve(Rung::Rest), 0);
+    let freed = store.relieve(Rung::Compress);
     let seen = store.observe();
     assert_eq!(seen.hot_bytes + seen.warm_bytes + freed, before);
     let tiers = |index: &SegmentIndex| [0, 1, 2, 3].map(|segment| index.tier(SegmentId(segment)).unwrap());
     assert_eq!(tiers(&index), [Tier::Warm, Tier::Hot, Tier::Warm, Tier::Hot]);
     drop(reader);
-    assert!(store.relieve(PressureLevel::Critical) > 0);
+    assert!(store.relieve(Rung::Shed) > 0);
     assert_eq!(tiers(&index), [Tier::Warm; 4]);
-    assert_eq!(store.relieve(PressureLevel::Critical), 0);
+    assert_eq!(store.relieve(Rung::Shed), 0);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn half_precision_is_the_same_hot_and_warm() {
     let expected = codec::with_observation_f16(&small(1, 1)).unwrap();
     let segment = store.push(small(1, 1)).unwrap().segment;
     assert!(same_bits(&store.read(segment).unwrap(), &expected));
-    assert!(store.relieve(PressureLevel::Critical) > 0);
+    assert!(store.relieve(Rung::Shed) > 0);
     assert!(same_bits(&store.read(segment).unwrap(), &expected));
 }
 
@@ -179,7 +179,7 @@ fn a_damaged_segment_is_named_and_dropped() {
     for version in 0..2 {
         store.push(small(version, version)).unwrap();
     }
-    store.relieve(PressureLevel::Critical);
+    store.relieve(Rung::Shed);
     for segment in [SegmentId(0), SegmentId(1)] {
         let mut held = store.index.segments.get_mut(&segment).unwrap();
         let Stored::Packed(packed) = &held.stored else { panic!("not compressed") };
@@ -212,7 +212,7 @@ fn many_threads_read_while_the_owner_packs_and_evicts() {
         }
         for version in 1..200 {
             store.push(noise(version, version)).unwrap();
-            store.relieve(PressureLevel::Critical);
+            store.relieve(Rung::Shed);
         }
     });
     assert_eq!(index.peek(first), Err(BuffersError::NoSegment { segment: first }));
@@ -223,7 +223,7 @@ enum Step {
     Push { version: u64, num_steps: u32, num_envs: u32, seed: u64 },
     Take(u64),
     Read(u64),
-    Relieve(PressureLevel),
+    Relieve(Rung),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -233,7 +233,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         num_envs,
         seed,
     });
-    let level = prop::sample::select(vec![PressureLevel::Normal, PressureLevel::Warning, PressureLevel::Critical]);
+    let level = prop::sample::select(vec![Rung::Rest, Rung::Compress, Rung::Shed]);
     let step = prop_oneof![
         6 => push,
         1 => (0_u64..6).prop_map(Step::Take),

@@ -14,7 +14,7 @@ use grandmodel_agents::{
     space::ActionSpace,
 };
 use grandmodel_buffers::{PolicyVersion, replay::ReplayBatch};
-use grandmodel_memory::BatchPlan;
+use grandmodel_memory::{BatchPlan, plan::Checkpointing};
 use grandmodel_trainer::{PpoConfig, SacConfig, learner::Learner, offpolicy::OffPolicyLearner, sac::SacLearner};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -77,7 +77,8 @@ impl Rounds {
         let model = ModelConfig { hidden: Some(vec![64, 64]), ..ModelConfig::default() };
         let shape = ActorCritic::new(&model.actor_critic(lanes.space(), lanes.observation_width(), false));
         let weights = shape.init(model.init, model.log_std_init, &mut ChaCha8Rng::seed_from_u64(1));
-        let plan = BatchPlan { micro_batch: ppo.effective_batch(), accumulation_steps: 1, predicted_bytes: 0 };
+        let plan =
+            BatchPlan { micro_batch: ppo.effective_batch(), accumulation_steps: 1, checkpointing: Checkpointing::Off, predicted_bytes: 0 };
         let learner = Learner::new(None, shape.clone(), &weights, ppo, plan, 1);
         let (memory, scratch) = (LaneMemory::default(), CollectScratch::default());
         Ok(Self { lanes, shape, learner, memory, rng: ChaCha8Rng::seed_from_u64(2), scratch })

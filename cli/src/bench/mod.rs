@@ -8,6 +8,7 @@ mod control;
 mod flops;
 mod latency;
 mod market;
+mod memory;
 mod network;
 mod peak;
 mod replay;
@@ -81,11 +82,24 @@ struct Header {
     peak_f32: Peak,
 }
 
+/// One measured number of bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What was weighed.
+    pub name: String,
+    /// What it took.
+    pub bytes: u64,
+    /// What the same work took in the row that it is set beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside_bytes: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     header: Header,
     rows: &'a [Row],
+    figures: &'a [Figure],
     profiles: &'a BTreeMap<String, Vec<ProfileRow>>,
 }
 
@@ -95,6 +109,7 @@ pub struct Bench {
     threads: usize,
     peak: Peak,
     rows: Vec<Row>,
+    figures: Vec<Figure>,
     profiles: BTreeMap<String, Vec<ProfileRow>>,
 }
 
@@ -144,6 +159,27 @@ impl Bench {
         self.take(name, unit, items, flops, durations);
     }
 
+    /// Takes bytes that were measured, beside those of the same work done otherwise.
+    pub fn bytes(&mut self, name: &str, bytes: u64, beside_bytes: Option<u64>) {
+        let change = beside_bytes.map_or(String::new(), |beside| format!("{:+.1} %", (bytes as f64 / beside as f64 - 1.0) * 100.0));
+        println!("{name:<72} {:>12} {change:>9}", grandmodel_memory::ByteSize(bytes).rounded());
+        self.figures.push(Figure { name: name.into(), bytes, beside_bytes });
+    }
+
+    /// Median time of `work` in seconds, without a row.
+    pub fn seconds(&self, mut work: impl FnMut()) -> f64 {
+        work();
+        let mut durations = Vec::new();
+        let started = Instant::now();
+        while durations.len() < REPEATS.0 || started.elapsed() < ROW_BUDGET {
+            let before = Instant::now();
+            work();
+            durations.push(before.elapsed().as_secs_f64());
+        }
+        durations.sort_by(f64::total_cmp);
+        durations[durations.len() / 2]
+    }
+
     /// Takes durations that were measured elsewhere, in seconds.
     pub fn push(&mut self, name: &str, unit: &'static str, items: usize, durations: Vec<f64>) {
         self.take(name, unit, items, None, durations);
@@ -190,7 +226,14 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     let header = header(threads);
     println!("{}", header.line());
     println!("{:<52} {:>10} {:<14} {:>11} {:>11} {:>11} {:>9}", "", "rate", "", "median us", "IQR us", "p99 us", "of peak");
-    let mut bench = Bench { filters: filters.to_vec(), threads, peak: header.peak_f32, rows: Vec::new(), profiles: BTreeMap::new() };
+    let mut bench = Bench {
+        filters: filters.to_vec(),
+        threads,
+        peak: header.peak_f32,
+        rows: Vec::new(),
+        figures: Vec::new(),
+        profiles: BTreeMap::new(),
+    };
     market::rows(&mut bench)?;
     network::rows(&mut bench)?;
     actors::rows(&mut bench)?;
@@ -199,8 +242,9 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     store::rows(&mut bench)?;
     replay::rows(&mut bench)?;
     control::rows(&mut bench)?;
+    memory::rows(&mut bench)?;
     if let Some(path) = json {
-        let report = Report { header, rows: &bench.rows, profiles: &bench.profiles };
+        let report = Report { header, rows: &bench.rows, figures: &bench.figures, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;
     }
     Ok(())

@@ -18,7 +18,7 @@ use grandmodel_embedders::{
     embedding::AUX_WIDTH,
     ops::kernels,
     parameters,
-    plain::{OutputGradient, Plain},
+    plain::{Keep, OutputGradient, Plain},
 };
 use grandmodel_market::TableSpan;
 use grandmodel_trainer::{adam::Adam, encoder::EncoderLearner};
@@ -78,7 +78,7 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         let learner = EncoderLearner::new(net.clone(), vec![TableSpan::whole(table.clone())], cpu.clone());
         let samples: Vec<(u16, u32)> = rows.iter().take(BATCH).map(|row| (0, *row)).collect();
         bench.row(&format!("network: {tag} encoder gradient, one thread"), "samples", BATCH, || {
-            drop(black_box(learner.gradient(&samples, 1e-3, |ahead| vec![1e-3; ahead.len()])));
+            drop(black_box(learner.gradient(&samples, 1e-3, Keep::Everything, |ahead| vec![1e-3; ahead.len()])));
         });
     }
     Ok(())
@@ -114,7 +114,7 @@ fn train<M: EmbedderModule<Infer>>(bench: &mut Bench, preset: Preset, module: &M
                 // Blocks as large as those of a run.
                 for block in 0..BATCH / threads / BLOCK {
                     let first = (half * BATCH / threads) + block * BLOCK;
-                    net.forward(&parameters, &inputs[first * width..][..BLOCK * width], tape);
+                    net.forward(&parameters, &inputs[first * width..][..BLOCK * width], Keep::Everything, tape);
                     let outputs = OutputGradient { mean: &d_mean[first * dim..][..BLOCK * dim], aux: Some(&d_aux[..BLOCK * AUX_WIDTH]) };
                     net.backward(&parameters, tape, &outputs, gradient);
                 }

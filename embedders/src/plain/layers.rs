@@ -27,6 +27,11 @@ pub fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     room
 }
 
+/// Bytes of buffers.
+pub fn bytes<'a>(buffers: impl IntoIterator<Item = &'a Vec<f32>>) -> u64 {
+    buffers.into_iter().map(|buffer| (buffer.capacity() * size_of::<f32>()) as u64).sum()
+}
+
 /// Hands out places in a flat vector, in module order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Places {
@@ -105,6 +110,13 @@ pub struct NormTape {
     scale: Vec<f32>,
 }
 
+impl NormTape {
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        bytes([&self.normal, &self.scale])
+    }
+}
+
 impl Norm {
     /// The next layer of a module.
     pub fn new(places: &mut Places, d: usize) -> Self {
@@ -152,6 +164,13 @@ pub struct ReadoutTape {
     /// `[batch, 4]` auxiliary heads.
     pub aux: Vec<f32>,
     d_mean: Vec<f32>,
+}
+
+impl ReadoutTape {
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        bytes([&self.features, &self.hidden, &self.mean, &self.aux, &self.d_mean]) + self.norm.bytes()
+    }
 }
 
 impl Readout {

@@ -3,8 +3,8 @@
 use grandmodel_market::features::LVN_FEATURES;
 
 use super::{
-    Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, room},
+    Keep, Plain,
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room},
 };
 use crate::{kind::EmbedderKind, lvn::LVN_HIDDEN, ops::kernels::gelu};
 
@@ -48,7 +48,7 @@ impl Plain for Lvn {
         self.num_parameters
     }
 
-    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut LvnTape) {
+    fn forward(&self, parameters: &[f32], inputs: &[f32], _: Keep, tape: &mut LvnTape) {
         let batch = inputs.len() / LVN_FEATURES;
         let LvnTape { input, projected, norm, normed, readout, .. } = tape;
         room(input, inputs.len()).copy_from_slice(inputs);
@@ -64,6 +64,10 @@ impl Plain for Lvn {
 
     fn outputs<'a>(&self, tape: &'a LvnTape) -> &'a ReadoutTape {
         &tape.readout
+    }
+
+    fn bytes(&self, tape: &LvnTape) -> u64 {
+        bytes([&tape.input, &tape.projected, &tape.normed, &tape.d_hidden]) + tape.norm.bytes() + tape.readout.bytes()
     }
 
     fn backward(&self, parameters: &[f32], tape: &mut LvnTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {

@@ -27,6 +27,31 @@ use burn::tensor::backend::Backend;
 use crate::{EmbedderModule, EmbedderStack, kind::EmbedderKind};
 use layers::ReadoutTape;
 
+/// What a forward pass keeps for the backward pass; what it does not keep is computed once more, to the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Keep {
+    /// All that the backward pass reads.
+    #[default]
+    Everything,
+    /// All but what is cheap to have again beside its size: attention weights, what they mix, one of two normalisations.
+    Selected,
+    /// The inputs of segments of so many layers.
+    Segments(usize),
+    /// Nothing: no backward pass follows.
+    Outputs,
+}
+
+impl Keep {
+    /// Layers of one segment, of `num_layers`.
+    fn segment_len(self, num_layers: usize) -> usize {
+        match self {
+            Self::Everything | Self::Selected => num_layers,
+            Self::Segments(len) => len.clamp(1, num_layers),
+            Self::Outputs => 1,
+        }
+    }
+}
+
 /// One embedder on flat parameters.
 pub trait Plain: Send + Sync + 'static {
     /// What a forward pass keeps for the backward pass; warm after the first use.
@@ -38,12 +63,18 @@ pub trait Plain: Send + Sync + 'static {
     fn num_parameters(&self) -> usize;
 
     /// `inputs [batch, input_len]` as [`EmbedderKind::copy_input`] lays them out; the outputs are [`Self::outputs`].
-    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut Self::Tape);
+    fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut Self::Tape);
 
     /// `mean [batch, dim]` and `aux [batch, 4]` of the last forward pass.
     fn outputs<'a>(&self, tape: &'a Self::Tape) -> &'a ReadoutTape;
 
+    /// Bytes that a tape holds.
+    fn bytes(&self, tape: &Self::Tape) -> u64;
+
     /// Adds the gradient of the parameters, of the batch of the last forward pass.
+    ///
+    /// # Panics
+    /// After a forward pass with [`Keep::Outputs`].
     fn backward(&self, parameters: &[f32], tape: &mut Self::Tape, outputs: &OutputGradient<'_>, gradient: &mut [f32]);
 }
 
@@ -67,6 +98,13 @@ impl<T: Default> Pool<T> {
     pub fn give_back(&self, one: T) {
         if let Ok(mut free) = self.0.lock() {
             free.push(one);
+        }
+    }
+
+    /// Drops those that nobody holds.
+    pub fn clear(&self) {
+        if let Ok(mut free) = self.0.lock() {
+            *free = Vec::new();
         }
     }
 
@@ -135,12 +173,12 @@ impl PlainStack {
     }
 
     /// All four.
-    pub fn forward(&self, parameters: &[f32], inputs: &StackInputs<'_>, tape: &mut StackTape) {
+    pub fn forward(&self, parameters: &[f32], inputs: &StackInputs<'_>, keep: Keep, tape: &mut StackTape) {
         let [a, b, c, d, e] = self.bounds();
-        self.structure.forward(&parameters[a..b], inputs.structure, &mut tape.structure);
-        self.tactical.forward(&parameters[b..c], inputs.tactical, &mut tape.tactical);
-        self.regime.forward(&parameters[c..d], inputs.regime, &mut tape.regime);
-        self.lvn.forward(&parameters[d..e], inputs.lvn, &mut tape.lvn);
+        self.structure.forward(&parameters[a..b], inputs.structure, keep, &mut tape.structure);
+        self.tactical.forward(&parameters[b..c], inputs.tactical, keep, &mut tape.tactical);
+        self.regime.forward(&parameters[c..d], inputs.regime, keep, &mut tape.regime);
+        self.lvn.forward(&parameters[d..e], inputs.lvn, keep, &mut tape.lvn);
     }
 
     /// Outputs of the four.
@@ -151,6 +189,14 @@ impl PlainStack {
             self.regime.outputs(&tape.regime),
             self.lvn.outputs(&tape.lvn),
         ]
+    }
+
+    /// Bytes that a tape holds.
+    pub fn bytes(&self, tape: &StackTape) -> u64 {
+        self.structure.bytes(&tape.structure)
+            + self.tactical.bytes(&tape.tactical)
+            + self.regime.bytes(&tape.regime)
+            + self.lvn.bytes(&tape.lvn)
     }
 
     /// Adds the gradient of all four.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use grandmodel_market::features::REGIME_FEATURES;
 
 use super::{
-    Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, room, zeros},
+    Keep, Plain,
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
 };
 use crate::{
     kind::EmbedderKind,
@@ -95,7 +95,7 @@ impl Plain for Regime {
         self.num_parameters
     }
 
-    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut RegimeTape) {
+    fn forward(&self, parameters: &[f32], inputs: &[f32], _: Keep, tape: &mut RegimeTape) {
         let batch = inputs.len() / REGIME_FEATURES;
         let RegimeTape { input, widened, norm, features, unit, unit_prototypes, shares, readout, scratch: [wide, projected, ..] } = tape;
         room(input, inputs.len()).copy_from_slice(inputs);
@@ -125,6 +125,13 @@ impl Plain for Regime {
 
     fn outputs<'a>(&self, tape: &'a RegimeTape) -> &'a ReadoutTape {
         &tape.readout
+    }
+
+    fn bytes(&self, tape: &RegimeTape) -> u64 {
+        bytes([&tape.input, &tape.widened, &tape.features, &tape.shares].into_iter().chain(&tape.scratch))
+            + [&tape.unit, &tape.unit_prototypes].map(|of| bytes([&of.unit, &of.length])).iter().sum::<u64>()
+            + tape.norm.bytes()
+            + tape.readout.bytes()
     }
 
     fn backward(&self, parameters: &[f32], tape: &mut RegimeTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use grandmodel_market::features::{STRUCTURE_FEATURES, STRUCTURE_WINDOW};
 
 use super::{
-    Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, room, zeros},
+    Keep, Plain,
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
 };
 use crate::{
     config::StructureWidths,
@@ -44,7 +44,11 @@ struct Block {
 pub struct StructureTape {
     input: Vec<f32>,
     tokens: Vec<f32>,
+    keep: Keep,
+    /// Of one segment.
     blocks: Vec<BlockTape>,
+    /// Inputs of the segments but the last.
+    boundaries: Vec<Vec<f32>>,
     norm: NormTape,
     pooled_from: Vec<f32>,
     shares: Vec<f32>,
@@ -54,12 +58,20 @@ pub struct StructureTape {
 
 #[derive(Clone, Debug, Default)]
 struct BlockTape {
-    norm1: NormTape,
+    /// The block's input, where `cheap` is not kept.
+    x: Vec<f32>,
     qkv: Vec<f32>,
+    widened: Vec<f32>,
+    cheap: Cheap,
+}
+
+/// What can be had again from the rest for few operations.
+#[derive(Clone, Debug, Default)]
+struct Cheap {
+    norm1: NormTape,
     weights: Vec<f32>,
     mixed: Vec<f32>,
     norm2: NormTape,
-    widened: Vec<f32>,
 }
 
 /// Room that every block uses in turn.
@@ -71,6 +83,14 @@ struct Scratch {
     scores: Vec<f32>,
     d_tokens: Vec<f32>,
     d_pooled: Vec<f32>,
+    /// Of whichever block is at work, where blocks do not keep their own.
+    cheap: Cheap,
+}
+
+impl Cheap {
+    fn bytes(&self) -> u64 {
+        bytes([&self.weights, &self.mixed]) + self.norm1.bytes() + self.norm2.bytes()
+    }
 }
 
 impl Structure {
@@ -100,17 +120,26 @@ impl Plain for Structure {
         self.num_parameters
     }
 
-    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut StructureTape) {
+    fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut StructureTape) {
         let batch = inputs.len() / Self::KIND.input_len();
         let len = batch * STRUCTURE_WINDOW * self.input.d_out;
-        let StructureTape { input, tokens, blocks, norm, pooled_from, shares, readout, scratch } = tape;
+        let StructureTape { input, tokens, keep: kept, blocks, boundaries, norm, pooled_from, shares, readout, scratch } = tape;
+        *kept = keep;
         room(input, inputs.len()).copy_from_slice(inputs);
         let tokens = room(tokens, len);
         self.input.forward(parameters, inputs, tokens);
         tokens.chunks_exact_mut(self.positions.len()).for_each(|window| add(window, &self.positions));
-        blocks.resize_with(self.blocks.len(), BlockTape::default);
-        for (block, tape) in self.blocks.iter().zip(blocks) {
-            block.forward(parameters, tokens, tape, scratch);
+        let segment_len = keep.segment_len(self.blocks.len());
+        let num_segments = self.blocks.len().div_ceil(segment_len);
+        blocks.resize_with(segment_len, BlockTape::default);
+        boundaries.resize_with(if keep == Keep::Outputs { 0 } else { num_segments - 1 }, Vec::new);
+        for (index, segment) in self.blocks.chunks(segment_len).enumerate() {
+            if let Some(boundary) = boundaries.get_mut(index) {
+                room(boundary, len).copy_from_slice(tokens);
+            }
+            for (block, tape) in segment.iter().zip(&mut *blocks) {
+                block.forward(parameters, tokens, keep == Keep::Selected, tape, scratch);
+            }
         }
         let pooled_from = room(pooled_from, len);
         self.norm.forward(parameters, tokens, norm, pooled_from);
@@ -124,10 +153,22 @@ impl Plain for Structure {
         &tape.readout
     }
 
+    fn bytes(&self, tape: &StructureTape) -> u64 {
+        let StructureTape { input, tokens, blocks, boundaries, norm, pooled_from, shares, readout, scratch, .. } = tape;
+        let Scratch { normed, wide, d_wide, scores, d_tokens, d_pooled, cheap } = scratch;
+        let of_blocks: u64 = blocks.iter().map(|block| bytes([&block.x, &block.qkv, &block.widened]) + block.cheap.bytes()).sum();
+        bytes([input, tokens, pooled_from, shares, normed, wide, d_wide, scores, d_tokens, d_pooled].into_iter().chain(boundaries))
+            + of_blocks
+            + cheap.bytes()
+            + norm.bytes()
+            + readout.bytes()
+    }
+
     fn backward(&self, parameters: &[f32], tape: &mut StructureTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {
         let batch = outputs.mean.len() / Self::KIND.dim();
         let d = self.input.d_out;
-        let StructureTape { input, blocks, norm, pooled_from, shares, readout, scratch, .. } = tape;
+        let StructureTape { input, tokens, keep, blocks, boundaries, norm, pooled_from, shares, readout, scratch } = tape;
+        assert!(*keep != Keep::Outputs, "Invariant: a backward pass follows a forward pass that kept what it needs");
         let mut d_tokens = std::mem::take(&mut scratch.d_tokens);
         let d_pooled = room(&mut scratch.d_pooled, batch * d);
         self.readout.backward(parameters, readout, outputs, d_pooled, gradient);
@@ -135,8 +176,18 @@ impl Plain for Structure {
         let (sizes, query) = (self.pooling(batch), &parameters[self.query.clone()]);
         pooling::backward(sizes, &[STRUCTURE_WINDOW], pooled_from, query, shares, d_pooled, d, &mut gradient[self.query.clone()]);
         self.norm.backward(parameters, norm, d, gradient);
-        for (block, tape) in self.blocks.iter().zip(blocks).rev() {
-            block.backward(parameters, tape, scratch, d, gradient);
+        let selected = *keep == Keep::Selected;
+        for (index, segment) in self.blocks.chunks(keep.segment_len(self.blocks.len())).enumerate().rev() {
+            if let Some(boundary) = boundaries.get(index) {
+                let tokens = room(tokens, d.len());
+                tokens.copy_from_slice(&boundary[..d.len()]);
+                for (block, tape) in segment.iter().zip(&mut *blocks) {
+                    block.forward(parameters, tokens, false, tape, scratch);
+                }
+            }
+            for (block, tape) in segment.iter().zip(&mut *blocks).rev() {
+                block.backward(parameters, tape, selected, scratch, d, gradient);
+            }
         }
         self.input.backward(&input[..batch * Self::KIND.input_len()], d, gradient);
         scratch.d_tokens = d_tokens;
@@ -160,21 +211,17 @@ impl Block {
         attention::Sizes { batch: rows / STRUCTURE_WINDOW, time: STRUCTURE_WINDOW, d: self.out_proj.d_in, num_heads: self.num_heads }
     }
 
-    /// `x` becomes the next block's input.
-    fn forward(&self, parameters: &[f32], x: &mut [f32], tape: &mut BlockTape, scratch: &mut Scratch) {
-        let d = self.out_proj.d_in;
-        let rows = x.len() / d;
-        let sizes = self.attention(rows);
-        let normed = room(&mut scratch.normed, x.len());
-        self.norm1.forward(parameters, x, &mut tape.norm1, normed);
+    /// `x` becomes the next block's input. Where `selected`, the input is kept and what is cheap lies in the scratch.
+    fn forward(&self, parameters: &[f32], x: &mut [f32], selected: bool, tape: &mut BlockTape, scratch: &mut Scratch) {
+        let rows = x.len() / self.out_proj.d_in;
+        let (cheap, normed) = (if selected { &mut scratch.cheap } else { &mut tape.cheap }, room(&mut scratch.normed, x.len()));
+        if selected {
+            room(&mut tape.x, x.len()).copy_from_slice(x);
+        }
+        self.norm1.forward(parameters, x, &mut cheap.norm1, normed);
         let qkv = room(&mut tape.qkv, 3 * x.len());
         self.in_proj.forward(parameters, normed, qkv);
-        let weights = room(&mut tape.weights, rows * STRUCTURE_WINDOW * self.num_heads);
-        let mixed = room(&mut tape.mixed, x.len());
-        attention::forward(sizes, qkv, weights, mixed);
-        self.out_proj.forward(parameters, mixed, normed);
-        add(x, normed);
-        self.norm2.forward(parameters, x, &mut tape.norm2, normed);
+        self.attend(parameters, x, qkv, cheap, normed);
         let widened = room(&mut tape.widened, rows * self.linear1.d_out);
         self.linear1.forward(parameters, normed, widened);
         let wide = room(&mut scratch.wide, widened.len());
@@ -184,13 +231,39 @@ impl Block {
         add(x, normed);
     }
 
+    /// From queries, keys and values to the second normalisation, whose output is left in `normed`; `x` gets what was attended to.
+    fn attend(&self, parameters: &[f32], x: &mut [f32], qkv: &[f32], cheap: &mut Cheap, normed: &mut [f32]) {
+        let rows = x.len() / self.out_proj.d_in;
+        let weights = room(&mut cheap.weights, rows * STRUCTURE_WINDOW * self.num_heads);
+        let mixed = room(&mut cheap.mixed, x.len());
+        attention::forward(self.attention(rows), qkv, weights, mixed);
+        self.out_proj.forward(parameters, mixed, normed);
+        add(x, normed);
+        self.norm2.forward(parameters, x, &mut cheap.norm2, normed);
+    }
+
     /// `d`, the gradient of the output, becomes that of the input.
-    fn backward(&self, parameters: &[f32], tape: &BlockTape, scratch: &mut Scratch, d: &mut [f32], gradient: &mut [f32]) {
+    fn backward(
+        &self,
+        parameters: &[f32],
+        tape: &mut BlockTape,
+        selected: bool,
+        scratch: &mut Scratch,
+        d: &mut [f32],
+        gradient: &mut [f32],
+    ) {
         let len = d.len();
         let rows = len / self.out_proj.d_in;
         let wide_len = rows * self.linear1.d_out;
-        let Scratch { normed, wide, d_wide, scores, .. } = scratch;
+        let Scratch { normed, wide, d_wide, scores, cheap, .. } = scratch;
         let normed = room(normed, len);
+        if selected {
+            // The input is not needed again after this: it becomes what the second normalisation saw.
+            let x = &mut tape.x[..len];
+            self.norm1.forward(parameters, x, &mut cheap.norm1, normed);
+            self.attend(parameters, x, &tape.qkv[..3 * len], cheap, normed);
+        }
+        let Cheap { norm1, weights, mixed, norm2 } = if selected { &*cheap } else { &tape.cheap };
         let widened = &tape.widened[..wide_len];
         let wide = room(wide, wide_len.max(3 * len));
         wide[..wide_len].copy_from_slice(widened);
@@ -199,21 +272,21 @@ impl Block {
         let d_wide = room(d_wide, wide_len.max(3 * len));
         self.linear2.backward_input(parameters, d, &mut d_wide[..wide_len], false);
         gelu::backward(widened, &mut d_wide[..wide_len]);
-        self.norm2.output(parameters, &tape.norm2, normed);
+        self.norm2.output(parameters, norm2, normed);
         self.linear1.backward(normed, &d_wide[..wide_len], gradient);
         self.linear1.backward_input(parameters, &d_wide[..wide_len], normed, false);
-        self.norm2.backward(parameters, &tape.norm2, normed, gradient);
+        self.norm2.backward(parameters, norm2, normed, gradient);
         add(d, normed);
 
-        self.out_proj.backward(&tape.mixed[..len], d, gradient);
+        self.out_proj.backward(&mixed[..len], d, gradient);
         self.out_proj.backward_input(parameters, d, normed, false);
         let d_qkv = &mut d_wide[..3 * len];
         let scores = room(scores, STRUCTURE_WINDOW * STRUCTURE_WINDOW);
-        attention::backward(self.attention(rows), &tape.qkv, &tape.weights, normed, scores, d_qkv);
-        self.norm1.output(parameters, &tape.norm1, normed);
+        attention::backward(self.attention(rows), &tape.qkv, weights, normed, scores, d_qkv);
+        self.norm1.output(parameters, norm1, normed);
         self.in_proj.backward(normed, d_qkv, gradient);
         self.in_proj.backward_input(parameters, d_qkv, normed, false);
-        self.norm1.backward(parameters, &tape.norm1, normed, gradient);
+        self.norm1.backward(parameters, norm1, normed, gradient);
         add(d, normed);
     }
 }

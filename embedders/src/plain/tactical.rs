@@ -5,8 +5,8 @@ use std::ops::Range;
 use grandmodel_market::features::{TACTICAL_FEATURES, TACTICAL_WINDOW};
 
 use super::{
-    Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, room, zeros},
+    Keep, Plain,
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
 };
 use crate::{
     config::TacticalWidths,
@@ -46,7 +46,11 @@ struct BiLstm {
 pub struct TacticalTape {
     input: Vec<f32>,
     norm: NormTape,
+    keep: Keep,
+    /// Of one segment.
     layers: Vec<LayerTape>,
+    /// Inputs of the segments but the last.
+    boundaries: Vec<Vec<f32>>,
     shares: Vec<f32>,
     readout: ReadoutTape,
     scratch: Scratch,
@@ -90,11 +94,17 @@ impl Tactical {
         pooling::Sizes::time_major(batch, TACTICAL_WINDOW, 2 * self.hidden)
     }
 
-    /// Output of layer `index` with its residual, `[time, batch, 2 h]`, written to `to`.
-    fn output(&self, layers: &[LayerTape], index: usize, len: usize, to: &mut [f32]) {
-        to.copy_from_slice(&layers[index].y[..len]);
-        if index > 0 {
-            add(to, &layers[index].x[..len]);
+    /// The layers from `first` on, whose input lies in `tapes[0].x`; the output with its residual, `[time, batch, 2 h]`, is written to `to`.
+    fn run(&self, parameters: &[f32], batch: usize, segment: &[BiLstm], first: usize, tapes: &mut [LayerTape], to: &mut [f32]) {
+        for (index, layer) in segment.iter().enumerate() {
+            if index > 0 {
+                room(&mut tapes[index].x, to.len()).copy_from_slice(to);
+            }
+            layer.forward(parameters, batch, &mut tapes[index]);
+            to.copy_from_slice(&tapes[index].y[..to.len()]);
+            if first + index > 0 {
+                add(to, &tapes[index].x[..to.len()]);
+            }
         }
     }
 }
@@ -107,27 +117,31 @@ impl Plain for Tactical {
         self.num_parameters
     }
 
-    fn forward(&self, parameters: &[f32], inputs: &[f32], tape: &mut TacticalTape) {
+    fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut TacticalTape) {
         let batch = inputs.len() / Self::KIND.input_len();
         let rows = batch * TACTICAL_WINDOW;
         let len = rows * 2 * self.hidden;
-        let TacticalTape { input, norm, layers, shares, readout, scratch } = tape;
-        layers.resize_with(self.layers.len(), LayerTape::default);
+        let TacticalTape { input, norm, keep: kept, layers, boundaries, shares, readout, scratch } = tape;
+        *kept = keep;
+        let segment_len = keep.segment_len(self.layers.len());
+        layers.resize_with(segment_len, LayerTape::default);
+        boundaries.resize_with(if keep == Keep::Outputs { 0 } else { self.layers.len().div_ceil(segment_len) - 1 }, Vec::new);
         let input = room(input, inputs.len());
         swap_leading(inputs, [batch, TACTICAL_WINDOW, TACTICAL_FEATURES], input);
         let projected = room(&mut scratch.projected, rows * self.input.d_out);
         self.input.forward(parameters, input, projected);
         self.norm.forward(parameters, projected, norm, room(&mut layers[0].x, rows * self.input.d_out));
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.forward(parameters, batch, &mut layers[index]);
-            if index + 1 < self.layers.len() {
-                let mut next = std::mem::take(&mut layers[index + 1].x);
-                self.output(layers, index, len, room(&mut next, len));
-                layers[index + 1].x = next;
-            }
-        }
         let last = room(&mut scratch.last, len);
-        self.output(layers, self.layers.len() - 1, len, last);
+        for (index, segment) in self.layers.chunks(segment_len).enumerate() {
+            let width = rows * segment[0].width_in;
+            if index > 0 {
+                room(&mut layers[0].x, width).copy_from_slice(last);
+            }
+            if let Some(boundary) = boundaries.get_mut(index) {
+                room(boundary, width).copy_from_slice(&layers[0].x[..width]);
+            }
+            self.run(parameters, batch, segment, index * segment_len, layers, last);
+        }
         let shares = room(shares, batch * TACTICAL_SCALES.iter().sum::<usize>());
         let features = self.readout.features(readout, batch);
         pooling::forward(self.pooling(batch), &TACTICAL_SCALES, last, &parameters[self.queries.clone()], shares, features);
@@ -138,25 +152,46 @@ impl Plain for Tactical {
         &tape.readout
     }
 
+    fn bytes(&self, tape: &TacticalTape) -> u64 {
+        let TacticalTape { input, norm, layers, boundaries, shares, readout, scratch, .. } = tape;
+        let Scratch { projected, d_gates, d_c, d_x, d_y, d_pooled, last } = scratch;
+        let of_layers: u64 = layers.iter().map(|layer| bytes([&layer.x, &layer.y].into_iter().chain(&layer.gates).chain(&layer.c))).sum();
+        bytes([input, shares, projected, d_gates, d_c, d_x, d_y, d_pooled, last].into_iter().chain(boundaries))
+            + of_layers
+            + norm.bytes()
+            + readout.bytes()
+    }
+
     fn backward(&self, parameters: &[f32], tape: &mut TacticalTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {
         let batch = outputs.mean.len() / Self::KIND.dim();
         let rows = batch * TACTICAL_WINDOW;
         let len = rows * 2 * self.hidden;
-        let TacticalTape { input, norm, layers, shares, readout, scratch } = tape;
+        let TacticalTape { input, norm, keep, layers, boundaries, shares, readout, scratch } = tape;
+        assert!(*keep != Keep::Outputs, "Invariant: a backward pass follows a forward pass that kept what it needs");
         let Scratch { d_gates, d_c, d_x, d_y, d_pooled, last, .. } = scratch;
         let d_pooled = room(d_pooled, batch * TACTICAL_SCALES.len() * 2 * self.hidden);
         self.readout.backward(parameters, readout, outputs, d_pooled, gradient);
         let d = zeros(d_y, len);
         let (sizes, queries) = (self.pooling(batch), &parameters[self.queries.clone()]);
         pooling::backward(sizes, &TACTICAL_SCALES, &last[..len], queries, shares, d_pooled, d, &mut gradient[self.queries.clone()]);
-        for (index, (layer, tape)) in self.layers.iter().zip(layers).enumerate().rev() {
-            let d_x = zeros(d_x, rows * layer.width_in);
-            if index > 0 {
-                d_x.copy_from_slice(d); // the residual's share
+        let segment_len = keep.segment_len(self.layers.len());
+        for (at, segment) in self.layers.chunks(segment_len).enumerate().rev() {
+            let first = at * segment_len;
+            if let Some(boundary) = boundaries.get(at) {
+                let width = rows * segment[0].width_in;
+                room(&mut layers[0].x, width).copy_from_slice(&boundary[..width]);
+                // The pooling is behind us: its input is room now.
+                self.run(parameters, batch, segment, first, layers, &mut last[..len]);
             }
-            layer.backward(parameters, batch, tape, d, [&mut *d_gates, &mut *d_c], gradient, d_x);
-            if index > 0 {
-                d.copy_from_slice(d_x);
+            for (index, (layer, tape)) in segment.iter().zip(&*layers).enumerate().rev() {
+                let d_x = zeros(d_x, rows * layer.width_in);
+                if first + index > 0 {
+                    d_x.copy_from_slice(d); // the residual's share
+                }
+                layer.backward(parameters, batch, tape, d, [&mut *d_gates, &mut *d_c], gradient, d_x);
+                if first + index > 0 {
+                    d.copy_from_slice(d_x);
+                }
             }
         }
         let d_x = &mut d_x[..rows * self.input.d_out];

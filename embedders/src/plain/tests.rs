@@ -37,12 +37,16 @@ fn of_burn(preset: Preset, seed: u64, batch: usize) -> Outcome {
 }
 
 fn of_plain(preset: Preset, seed: u64, batch: usize, tape: &mut StackTape) -> Outcome {
+    keeping(Keep::Everything, preset, seed, batch, tape)
+}
+
+fn keeping(keep: Keep, preset: Preset, seed: u64, batch: usize, tape: &mut StackTape) -> Outcome {
     let burn = stack(preset, 1);
     let (net, parameters) = (PlainStack::of(&burn), to_flat(&burn));
     let inputs = normal_inputs::<device::Infer>(seed, batch, &device::cpu());
     let (structure, tactical) = (values(inputs.structure), values(inputs.tactical));
     let (regime, lvn) = (values(inputs.regime), values(inputs.lvn));
-    net.forward(&parameters, &StackInputs { structure: &structure, tactical: &tactical, regime: &regime, lvn: &lvn }, tape);
+    net.forward(&parameters, &StackInputs { structure: &structure, tactical: &tactical, regime: &regime, lvn: &lvn }, keep, tape);
     let outputs = net.outputs(tape).iter().flat_map(|of| [&of.mean[..], &of.aux].concat()).collect();
     let directions = directions(batch);
     let of = [0, 1, 2, 3].map(|i: usize| OutputGradient { mean: &directions[i][0], aux: Some(&directions[i][1]) });
@@ -76,4 +80,30 @@ fn a_tape_forgets_the_batch_before() {
     let (again, fresh) = (of_plain(Preset::Small, 3, 2, &mut used), of_plain(Preset::Small, 3, 2, &mut StackTape::default()));
     assert_eq!(fresh.outputs, again.outputs);
     assert_eq!(fresh.gradient, again.gradient);
+}
+
+#[test]
+fn what_is_computed_again_has_the_same_bits_and_takes_less() {
+    for preset in [Preset::Tiny, Preset::Small, Preset::Full] {
+        let net = PlainStack::of(&stack(preset, 1));
+        let run = |keep| {
+            let mut tape = StackTape::default();
+            // A second pass after a larger one: nothing of the first may show.
+            keeping(keep, preset, 9, 4, &mut tape);
+            let outcome = keeping(keep, preset, 3, 3, &mut tape);
+            (outcome, net.bytes(&tape))
+        };
+        let (all, all_bytes) = run(Keep::Everything);
+        for keep in [Keep::Selected, Keep::Segments(1), Keep::Segments(2)] {
+            let (found, bytes) = run(keep);
+            assert_eq!((&all.outputs, &all.gradient), (&found.outputs, &found.gradient), "{preset:?} {keep:?}");
+            // With one layer there is nothing to give up but what is cheap.
+            let layers = preset.structure().num_blocks;
+            let fewer = match keep {
+                Keep::Segments(len) => len < layers,
+                _ => layers > 1,
+            };
+            assert!(!fewer || bytes < all_bytes, "{preset:?} {keep:?}: {bytes} of {all_bytes}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::messages::Relieved;
-use crate::{AllocatorReading, Budget, PressureLevel};
+use crate::{AllocatorReading, BatchRequest, Budget, PressureLevel, Rung};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -14,7 +14,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Default)]
 struct Probe {
     changes: Vec<PressureChanged>,
-    reliefs: Vec<PressureLevel>,
+    reliefs: Vec<Rung>,
     /// Relief is answered only after so long, to be busy.
     slow: Option<std::time::Duration>,
 }
@@ -35,7 +35,7 @@ impl Handler<Relieve> for Probe {
     type Result = ResponseFuture<Relieved>;
 
     fn handle(&mut self, command: Relieve, _: &mut Self::Context) -> Self::Result {
-        self.reliefs.push(command.level);
+        self.reliefs.push(command.rung);
         let slow = self.slow;
         Box::pin(async move {
             if let Some(slow) = slow {
@@ -47,7 +47,7 @@ impl Handler<Relieve> for Probe {
 }
 
 #[derive(Message)]
-#[rtype(result = "(Vec<PressureChanged>, Vec<PressureLevel>)")]
+#[rtype(result = "(Vec<PressureChanged>, Vec<Rung>)")]
 struct Tell;
 
 impl Handler<Tell> for Probe {
@@ -112,9 +112,10 @@ async fn pressure_reaches_subscribers_and_relief_with_hysteresis() {
     use PressureLevel::{Critical, Normal, Warning};
     assert_eq!(told, [(Warning, 75), (Normal, 69), (Critical, 95), (Warning, 20), (Normal, 20)]);
     assert!(changes.iter().all(|change| change.budget_bytes == 100 * MIB));
-    assert_eq!(reliefs, [Warning, Critical]);
+    // Taken back when use fell, one step an event.
+    assert_eq!(reliefs, [Rung::Compress, Rung::Rest, Rung::Shed, Rung::Spill, Rung::Compress]);
     let seen = memory.send(ObserveMemory).await.unwrap();
-    assert_eq!((seen.samples, seen.level_changes, seen.reliefs_sent, seen.freed_bytes), (8, 5, 2, 14));
+    assert_eq!((seen.samples, seen.level_changes, seen.reliefs_sent, seen.freed_bytes), (9, 5, 5, 35));
 }
 
 #[actix::test]
@@ -251,7 +252,8 @@ async fn a_gauge_that_breaks_is_counted_and_the_last_reading_stands() {
     let memory = Memory::new(config(), &machine.roots()).unwrap().start();
     fs::write(machine.0.path().join("self/statm"), "broken").unwrap();
     assert_eq!(memory.send(SampleNow).await.unwrap().used_bytes, 30 * MIB);
-    assert_eq!(memory.send(ObserveMemory).await.unwrap().gauge_failures, 1);
+    // The first sample of all, and the one that was asked for.
+    assert_eq!(memory.send(ObserveMemory).await.unwrap().gauge_failures, 2);
     assert!(matches!(Memory::new(config(), &machine.roots()), Err(MemoryError::Gauge { .. })));
 }
 
@@ -259,16 +261,18 @@ async fn a_gauge_that_breaks_is_counted_and_the_last_reading_stands() {
 async fn plans_follow_the_budget_and_refusals_say_what_fits() {
     let machine = Machine::new(10);
     let memory = Memory::new(config(), &machine.roots()).unwrap().start();
-    // Half of 100 MiB: 10 + 1 * m <= 50 -> 32 of 128.
-    let asked = PlanBatch { effective_batch: 128, grad_block: 8, bytes_fixed: 10 * MIB, bytes_per_sample: MIB };
-    let plan = memory.send(asked).await.unwrap().unwrap();
+    // Half of 100 MiB: 10 + 8 a block of 8 <= 50 -> 32 of 128.
+    let bytes_per_block = [8 * MIB; 3];
+    let asked =
+        BatchRequest { effective_batch: 128, grad_block: 8, threads: 1, bytes_fixed: 10 * MIB, bytes_per_block, bytes_per_thread: [0; 3] };
+    let plan = memory.send(PlanBatch(asked)).await.unwrap().unwrap();
     assert_eq!((plan.micro_batch, plan.accumulation_steps), (32, 4));
-    let refused = memory.send(PlanBatch { bytes_fixed: 60 * MIB, ..asked }).await.unwrap().unwrap_err();
+    let refused = memory.send(PlanBatch(BatchRequest { bytes_fixed: 60 * MIB, ..asked })).await.unwrap().unwrap_err();
     // 60 + 8 = 68 MiB of at least 136.
     assert_eq!(
         refused.to_string(),
-        "the smallest micro-batch of 8 samples needs 68 MiB (60 MiB fixed + 1 MiB a sample) but the batch's share of the budget is 50 MiB; \
-         a memory.budget of 136 MiB would fit it, or a model of at most 42 MiB fixed at this budget"
+        "the smallest micro-batch of 8 samples needs 68.00 MiB (60.00 MiB fixed + 8.00 MiB in flight) but the batch's share of the budget is 50.00 MiB; \
+         a memory.budget of 136 MiB would fit it, or a model of at most 42.00 MiB fixed at this budget"
     );
 }
 

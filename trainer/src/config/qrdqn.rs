@@ -6,7 +6,11 @@ use grandmodel_agents::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{self, Schedule, check_ranges};
+use super::{
+    EncoderConfig,
+    encoder::encoder_keys,
+    schedule::{self, Schedule, check_ranges},
+};
 use crate::TrainerError;
 
 /// Quantile-regression DQN (Dabney et al. 2018, arXiv:1710.10044) with double and dueling networks and n-step returns; all of them off and one quantile is
@@ -58,6 +62,8 @@ pub struct QrdqnConfig {
     pub max_grad_norm: Option<f32>,
     /// Added to the root of Adam's second moment.
     pub adam_eps: f32,
+    /// The market's encoder, where there is one.
+    pub encoder: EncoderConfig,
 }
 
 impl Default for QrdqnConfig {
@@ -84,6 +90,7 @@ impl Default for QrdqnConfig {
             dueling: true,
             max_grad_norm: Some(10.0),
             adam_eps: 1e-8,
+            encoder: EncoderConfig::default(),
         }
     }
 }
@@ -110,10 +117,10 @@ impl QrdqnConfig {
         (f64::from(self.start_e) + share * (f64::from(self.end_e) - f64::from(self.start_e))) as f32
     }
 
-    /// Step size after `global_step` steps of all lanes.
-    pub fn learning_rate(&self, global_step: u64) -> f64 {
-        let left = 1.0 - global_step as f64 / self.total_timesteps as f64;
-        self.learning_rate * if self.anneal_lr { left.max(0.0) } else { 1.0 }
+    /// The settings of a moment after `global_step` steps of all lanes: annealed ones at what they have come to.
+    pub fn at(&self, global_step: u64) -> Self {
+        let left = if self.anneal_lr { self.schedule().left(global_step) } else { 1.0 };
+        Self { learning_rate: self.learning_rate * left, ..self.clone() }
     }
 
     /// Clip of the gradient's norm; infinity without.
@@ -145,8 +152,9 @@ impl QrdqnConfig {
     ///
     /// # Errors
     /// The first field that cannot work, with its value and what was expected.
-    pub fn validate(&self) -> Result<(), TrainerError> {
+    pub fn validate(&self, encoder: bool) -> Result<(), TrainerError> {
         self.schedule().validate(&schedule::keys!("qrdqn"))?;
+        self.encoder.validate(&encoder_keys!("qrdqn"), self.batch_size, encoder)?;
         check_ranges(&[
             ("qrdqn.learning_rate", self.learning_rate, 1e-9, 1.0),
             ("qrdqn.gamma", f64::from(self.gamma), 0.0, 1.0),
@@ -179,7 +187,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named() {
         let good = QrdqnConfig::default();
-        good.validate().unwrap();
+        good.validate(true).unwrap();
         for (bad, key) in [
             (QrdqnConfig { buffer_size: 127, ..good.clone() }, "qrdqn.buffer_size"),
             (QrdqnConfig { learning_starts: 127, ..good.clone() }, "qrdqn.learning_starts"),
@@ -188,8 +196,9 @@ mod tests {
             (QrdqnConfig { gradient_steps: Some(0), ..good.clone() }, "qrdqn.gradient_steps"),
             (QrdqnConfig { gamma: f32::NAN, ..good.clone() }, "qrdqn.gamma"),
             (QrdqnConfig { num_quantiles: 0, ..good.clone() }, "qrdqn.num_quantiles"),
+            (QrdqnConfig { batch_size: 100, ..good.clone() }, "qrdqn.encoder.grad_block"),
         ] {
-            let error = bad.validate().unwrap_err().to_string();
+            let error = bad.validate(true).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
     }

@@ -3,7 +3,11 @@
 use grandmodel_agents::{heads::SquashedPolicyConfig, net::Activation, space::ActionSpace};
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{self, Schedule, check_ranges};
+use super::{
+    EncoderConfig,
+    encoder::encoder_keys,
+    schedule::{self, Schedule, check_ranges},
+};
 use crate::{TrainerError, sac::SacShape};
 
 /// Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905), for discrete and continuous actions.
@@ -18,6 +22,8 @@ pub struct SacConfig {
     pub policy_lr: f64,
     /// Adam's step size of the critics and of the temperature.
     pub q_lr: f64,
+    /// Lower all step sizes linearly to 0 over the run.
+    pub anneal_lr: bool,
     /// Transitions that the replay holds.
     pub buffer_size: u64,
     /// Discount of one step.
@@ -39,6 +45,8 @@ pub struct SacConfig {
     pub n_step: u32,
     /// Temperature, the weight of entropy; the first one where it is learned.
     pub alpha: f32,
+    /// Lower a temperature that is not learned linearly to 0 over the run.
+    pub anneal_alpha: bool,
     /// Learn the temperature.
     pub autotune: bool,
     /// Entropy in nats that a learned temperature aims at; absent: minus the width of a continuous action, `target_entropy_scale ln num_actions` otherwise.
@@ -55,6 +63,8 @@ pub struct SacConfig {
     pub max_grad_norm: Option<f32>,
     /// Added to the root of Adam's second moment.
     pub adam_eps: f32,
+    /// The market's encoder, where there is one.
+    pub encoder: EncoderConfig,
 }
 
 impl Default for SacConfig {
@@ -64,6 +74,7 @@ impl Default for SacConfig {
             num_envs: 1,
             policy_lr: 3e-4,
             q_lr: 1e-3,
+            anneal_lr: false,
             buffer_size: 1_000_000,
             gamma: 0.99,
             tau: 0.005,
@@ -74,6 +85,7 @@ impl Default for SacConfig {
             gradient_steps: None,
             n_step: 1,
             alpha: 1.0,
+            anneal_alpha: false,
             autotune: true,
             target_entropy: None,
             target_entropy_scale: 0.98,
@@ -81,6 +93,7 @@ impl Default for SacConfig {
             log_std_init: -3.0,
             max_grad_norm: None,
             adam_eps: 1e-8,
+            encoder: EncoderConfig::default(),
         }
     }
 }
@@ -97,6 +110,18 @@ impl SacConfig {
             train_frequency: self.train_frequency,
             gradient_steps: self.gradient_steps.unwrap_or(self.train_frequency),
             n_step: self.n_step,
+        }
+    }
+
+    /// The settings of a moment after `global_step` steps of all lanes: annealed ones at what they have come to.
+    pub fn at(&self, global_step: u64) -> Self {
+        let left = self.schedule().left(global_step);
+        let annealed = |annealed: bool| if annealed { left } else { 1.0 };
+        Self {
+            policy_lr: self.policy_lr * annealed(self.anneal_lr),
+            q_lr: self.q_lr * annealed(self.anneal_lr),
+            alpha: self.alpha * annealed(self.anneal_alpha) as f32,
+            ..self.clone()
         }
     }
 
@@ -129,8 +154,9 @@ impl SacConfig {
     ///
     /// # Errors
     /// The first field that cannot work, with its value and what was expected.
-    pub fn validate(&self, space: ActionSpace, hidden: &[usize]) -> Result<(), TrainerError> {
+    pub fn validate(&self, space: ActionSpace, hidden: &[usize], encoder: bool) -> Result<(), TrainerError> {
         self.schedule().validate(&schedule::keys!("sac"))?;
+        self.encoder.validate(&encoder_keys!("sac"), self.batch_size, encoder)?;
         check_ranges(&[
             ("sac.policy_lr", self.policy_lr, 1e-9, 1.0),
             ("sac.q_lr", self.q_lr, 1e-9, 1.0),
@@ -144,6 +170,10 @@ impl SacConfig {
             ("sac.max_grad_norm", f64::from(self.max_grad_norm.unwrap_or(1.0)), 1e-6, 1e6),
             ("sac.adam_eps", f64::from(self.adam_eps), 1e-12, 1.0),
         ])?;
+        if self.anneal_alpha && self.autotune {
+            let expected = "false, or sac.autotune = false: a temperature is learned or it falls".into();
+            return Err(TrainerError::Setting { key: "sac.anneal_alpha", value: "true".into(), expected });
+        }
         let refuse = |expected: &str| Err(TrainerError::Setting { key: "sac.use_sde", value: "true".into(), expected: expected.into() });
         match space {
             ActionSpace::Discrete { .. } if self.use_sde => refuse("false: discrete actions have no noise that could depend on the state"),
@@ -160,20 +190,21 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named() {
         let (good, space) = (SacConfig::default(), ActionSpace::Box { width: 1, low: -1.0, high: 1.0 });
-        good.validate(space, &[64]).unwrap();
+        good.validate(space, &[64], false).unwrap();
         for (bad, key) in [
             (SacConfig { buffer_size: 255, ..good.clone() }, "sac.buffer_size"),
             (SacConfig { learning_starts: 0, ..good.clone() }, "sac.learning_starts"),
             (SacConfig { alpha: 0.0, ..good.clone() }, "sac.alpha"),
             (SacConfig { n_step: 0, ..good.clone() }, "sac.n_step"),
+            (SacConfig { anneal_alpha: true, ..good.clone() }, "sac.anneal_alpha"),
         ] {
-            let error = bad.validate(space, &[64]).unwrap_err().to_string();
+            let error = bad.validate(space, &[64], false).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
         let sde = SacConfig { use_sde: true, ..good };
-        sde.validate(space, &[64]).unwrap();
-        assert!(sde.validate(space, &[]).is_err());
-        assert!(sde.validate(ActionSpace::Discrete { num_actions: 2 }, &[64]).is_err());
+        sde.validate(space, &[64], false).unwrap();
+        assert!(sde.validate(space, &[], false).is_err());
+        assert!(sde.validate(ActionSpace::Discrete { num_actions: 2 }, &[64], false).is_err());
     }
 
     #[test]

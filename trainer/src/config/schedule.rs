@@ -58,6 +58,11 @@ pub const MAX_N_STEP: u32 = 64;
 pub const MAX_BATCH: u32 = 1 << 20;
 
 impl Schedule {
+    /// Share of the run that is left after `global_step` steps of all lanes.
+    pub fn left(&self, global_step: u64) -> f64 {
+        (1.0 - global_step as f64 / self.total_timesteps as f64).max(0.0)
+    }
+
     /// Steps of each lane between two rounds of updates: the length of a collected block.
     pub fn num_steps(&self) -> u32 {
         self.train_frequency / self.num_envs

@@ -7,7 +7,11 @@ use burn::{
     module::Module,
     tensor::{Tensor, TensorData},
 };
-use grandmodel_agents::encoder::{ActingMixer, AheadWidths};
+use grandmodel_agents::{
+    encoder::{ActingMixer, AheadWidths},
+    net::Activation,
+};
+use grandmodel_buffers::replay::ReplayBatch;
 use grandmodel_embedders::{
     EMBEDDING_DIM, Preset,
     device::{self, DeviceChoice},
@@ -17,10 +21,16 @@ use grandmodel_market::{
     features::FeatureConfig,
     synth::{self, SynthConfig},
 };
+use grandmodel_memory::{BatchPlan, Rung, plan::Checkpointing};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::*;
-use crate::adam::{Adam, TreeSum};
+use crate::{
+    adam::{Adam, TreeSum},
+    config::{EncoderConfig, QrdqnConfig},
+    qrdqn::QrdqnLearner,
+    replay_learner::ReplayLearner,
+};
 
 const AUX_SCALE: f32 = 0.01;
 
@@ -64,10 +74,11 @@ fn what_acts_is_what_learns() {
 #[test]
 fn plain_gradients_are_burns() {
     let mut learner = learner(&device::cpu());
+    let moved: Vec<f32> = learner.parameters().iter().map(|value| value * 1.1).collect();
+    learner.install(&moved).unwrap();
     let rows = rows(&learner, 12);
-    let plain = learner.gradient(&rows, AUX_SCALE, back).unwrap();
-    learner.plain = None;
-    let burn = learner.gradient(&rows, AUX_SCALE, back).unwrap();
+    let plain = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap();
+    let burn = learner.composed_gradient(&rows, AUX_SCALE, back).unwrap();
     assert!((plain.aux - burn.aux).abs() < 1e-4 * burn.aux.abs(), "{} and {}", plain.aux, burn.aux);
     for slot in parameters::parameter_slots(&learner.net) {
         let found = distance(&plain.gradient[slot.range.clone()], &burn.gradient[slot.range.clone()]);
@@ -84,23 +95,90 @@ fn what_is_detached_teaches_its_own_layer_only() {
     let rows = rows(&learner, 8);
     // A loss on the detached columns alone: the first 4 of 7.
     let only_detached = |ahead: &[f32]| (0..ahead.len()).map(|i| if i % 7 < 4 { 1.0 } else { 0.0 }).collect();
-    let gradient = learner.gradient(&rows, 0.0, only_detached).unwrap().gradient;
+    let gradient = learner.gradient(&rows, 0.0, Keep::Everything, only_detached).unwrap().gradient;
     for slot in parameters::parameter_slots(&learner.net) {
         let moved = gradient[slot.range].iter().any(|g| *g != 0.0);
         assert_eq!(slot.name.contains("detached"), moved, "{}", slot.name);
     }
 }
 
+/// A batch of replayed samples on the rows of an encoder.
+fn replayed(encoder: &EncoderLearner, batch: usize) -> ReplayBatch {
+    let rows = rows(encoder, batch + 1);
+    let any = |len: usize, salt: usize| (0..len).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect::<Vec<f32>>();
+    let column = |from: usize| rows[from..from + batch].iter().map(|row| row.1).collect::<Vec<u32>>();
+    ReplayBatch {
+        batch,
+        observation_width: 2,
+        action_width: 1,
+        table: vec![0; batch],
+        row: column(0),
+        next_table: vec![0; batch],
+        next_row: column(1),
+        observation: any(2 * batch, 1),
+        next_observation: any(2 * batch, 2),
+        action: (0..batch).map(|i| (i % 3) as f32).collect(),
+        reward: any(batch, 3),
+        discount: vec![0.9; batch],
+        weight: vec![1.0; batch],
+        reward_scale: 1.0,
+        ..ReplayBatch::default()
+    }
+}
+
+#[test]
+fn replayed_samples_teach_the_same_whatever_is_alive_at_once() {
+    let device = device::cpu();
+    let qrdqn = QrdqnConfig { num_quantiles: 4, ..QrdqnConfig::default() };
+    let shape = qrdqn.head(2, true, &[8], Activation::Relu, 3);
+    let widths = AheadWidths { detached: Vec::new(), attached: vec![shape.ahead_width()] };
+    let spans = learner(&device).spans;
+    let run = |micro_batch: usize, rungs: [Rung; 3]| {
+        let net = MarketEncoder::new(Preset::Small, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device);
+        let encoder = EncoderLearner::new(net, spans.clone(), device.clone());
+        let batch = replayed(&encoder, 36);
+        let heads = Box::new(QrdqnLearner::new(qrdqn.clone(), shape.clone(), 3));
+        let plan = BatchPlan { micro_batch, accumulation_steps: 1, checkpointing: Checkpointing::Off, predicted_bytes: 0 };
+        let settings = EncoderConfig { grad_block: 8, ..EncoderConfig::default() };
+        let mut learner = ReplayLearner::new(heads, Some((encoder, settings)), plan);
+        for rung in rungs {
+            learner.thrift().unwrap().set(rung);
+            learner.learn(&batch).unwrap();
+        }
+        (learner.encoder().unwrap().parameters().to_vec(), learner.heads().parameters().to_vec())
+    };
+    let whole = run(36, [Rung::Rest; 3]);
+    for micro_batch in [8, 16, 24] {
+        assert_eq!(whole, run(micro_batch, [Rung::Rest; 3]), "{micro_batch} alive");
+    }
+    // Pressure that rises and falls between the updates.
+    assert_eq!(whole, run(36, [Rung::Compress, Rung::Shed, Rung::Spill]));
+}
+
+#[test]
+fn a_block_weighs_what_its_room_holds_and_less_where_it_is_computed_again() {
+    let device = device::cpu();
+    let widths = AheadWidths { detached: Vec::new(), attached: vec![16] };
+    let net = MarketEncoder::new(Preset::Small, &widths, &mut ChaCha8Rng::seed_from_u64(5), &device);
+    let encoder = EncoderLearner::new(net, learner(&device).spans, device);
+    let weigh = |count: usize, keep| encoder.weigh(&encoder.ready_rows(count), keep).unwrap().unwrap();
+    let [all, selected, segments] = [Keep::Everything, Keep::Selected, Keep::Segments(1)].map(|keep| weigh(16, keep));
+    assert!(segments < selected && selected < all, "{segments} {selected} {all}");
+    // Twice the samples, twice the bytes, but for buffers that grow in steps.
+    let ratio = weigh(32, Keep::Everything) as f64 / all as f64;
+    assert!((1.8..=2.2).contains(&ratio), "{ratio}");
+}
+
 #[test]
 fn blocks_add_up_to_the_whole() {
     let learner = learner(&device::cpu());
     let rows = rows(&learner, 16);
-    let whole = learner.gradient(&rows, AUX_SCALE, back).unwrap();
+    let whole = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap();
     let d_ahead = back(&learner.ahead(&rows).unwrap());
     let mut sum = TreeSum::default();
     let mut aux = 0.0;
     for (rows, d) in rows.chunks(8).zip(d_ahead.chunks(d_ahead.len() / 2)) {
-        let block = learner.gradient(rows, AUX_SCALE, |_| d.to_vec()).unwrap();
+        let block = learner.gradient(rows, AUX_SCALE, Keep::Everything, |_| d.to_vec()).unwrap();
         sum.push(block.gradient);
         aux += block.aux;
     }
@@ -115,7 +193,7 @@ fn the_gradient_is_the_slope_along_itself() {
     let rows = rows(&learner, 8);
     let at = learner.parameters().to_vec();
     let weights = back(&learner.ahead(&rows).unwrap());
-    let gradient = learner.gradient(&rows, 0.0, |_| weights.clone()).unwrap().gradient;
+    let gradient = learner.gradient(&rows, 0.0, Keep::Everything, |_| weights.clone()).unwrap().gradient;
     let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
     let mut loss = |by: f64| {
         let moved: Vec<f32> = at.iter().zip(&gradient).map(|(p, g)| p + (by * f64::from(*g) / norm) as f32).collect();
@@ -138,11 +216,11 @@ fn a_few_steps_on_software_vulkan_agree_with_the_processor() {
         let mut parameters = learner.parameters().to_vec();
         let mut adam = Adam::new(parameters.len());
         for _ in 0..3 {
-            let gradient = learner.gradient(&rows, AUX_SCALE, back).unwrap().gradient;
+            let gradient = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap().gradient;
             adam.step(&mut parameters, &gradient, 1e-3, 1e-5, 0.5);
             learner.install(&parameters).unwrap();
         }
-        (parameters, learner.gradient(&rows, AUX_SCALE, back).unwrap().aux)
+        (parameters, learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap().aux)
     };
     let ((cpu, cpu_aux), (other, other_aux)) = (train(&device::cpu()), train(&wgpu));
     let found = distance(&other, &cpu);

@@ -15,6 +15,8 @@ use grandmodel_agents::{
 };
 use grandmodel_buffers::{PolicyVersion, block::flags};
 
+use grandmodel_memory::plan::Checkpointing;
+
 use super::*;
 use crate::golden;
 
@@ -39,7 +41,8 @@ impl Run {
         let lanes = Lanes::new(LaneEnv::Control(env), scaling);
         let shape = ActorCritic::new(&model.actor_critic(lanes.space(), lanes.observation_width(), false));
         let weights = shape.init(model.init, model.log_std_init, &mut ChaCha8Rng::seed_from_u64(seed));
-        let plan = BatchPlan { micro_batch: ppo.effective_batch(), accumulation_steps: 1, predicted_bytes: 0 };
+        let plan =
+            BatchPlan { micro_batch: ppo.effective_batch(), accumulation_steps: 1, checkpointing: Checkpointing::Off, predicted_bytes: 0 };
         let learner = Learner::new(None, shape.clone(), &weights, ppo.clone(), plan, seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(1);
@@ -252,7 +255,7 @@ fn three_passes_over_a_rollout_end_where_those_of_stable_baselines3_do() {
         let ppo = PpoConfig { learning_rate: file["settings"]["learning_rate"].as_f64().expect("a number"), ..ppo };
         let model = ModelConfig { hidden: Some(vec![16, 16]), ..model() };
         let shape = ActorCritic::new(&model.actor_critic(space, 4, false));
-        let plan = BatchPlan { micro_batch: 32, accumulation_steps: 1, predicted_bytes: 0 };
+        let plan = BatchPlan { micro_batch: 32, accumulation_steps: 1, checkpointing: Checkpointing::Off, predicted_bytes: 0 };
         let mut learner = Learner::new(None, shape, &golden::actor_critic(&file["before"]), ppo, plan, 1);
         learner.learn(&block).expect("a round of learning");
         golden::assert_close(name, learner.parameters(), &golden::actor_critic(&file["steps"][2]["after"]), 1e-5);

@@ -105,7 +105,7 @@ impl SacLearner {
         }
         let gradient = -(mean + f64::from(self.config.target_entropy(self.shape.policy().space())));
         self.update.losses.push(("alpha_loss", f64::from(self.parameters[ln_alpha]) * gradient));
-        let SacConfig { q_lr, adam_eps, .. } = self.config;
+        let SacConfig { q_lr, adam_eps, .. } = self.now;
         let norm = self.alpha_adam.step(&mut self.parameters[ln_alpha..], &[gradient as f32], q_lr, adam_eps, f32::INFINITY);
         offpolicy::check("the temperature's gradient", norm, self.state.update, &self.alpha_adam)
     }
@@ -113,7 +113,7 @@ impl SacLearner {
     /// `reward + discount (min_i Q_i' - alpha ln p)`, an exact expectation over discrete actions.
     fn targets(&mut self, batch: &ReplayBatch, ahead: Option<&AheadBatch<'_>>, alpha: f32) {
         let Room { next_log_prob, following, target, .. } = &mut self.room;
-        let pass = |index| Pass { shape: &self.shape, index, batch: batch.batch, ahead: ahead.map(|ahead| ahead.next_target) };
+        let pass = |index| Pass { shape: &self.shape, index, batch: batch.batch, ahead: ahead.map(|ahead| ahead.next) };
         let [_, len, _] = self.shape.lens();
         let (first, second) = self.target_parameters.split_at(len);
         let [one, two] = &mut self.critics;
@@ -135,7 +135,7 @@ impl SacLearner {
         let [policy, len, _] = self.shape.lens();
         let (first, second) = self.parameters[policy..policy + 2 * len].split_at_mut(len);
         let [one, two] = &mut self.critics;
-        let config = &self.config;
+        let config = &self.now;
         side_by_side(
             || one.learn(&pass(0), first, stored, target, batch, config),
             || two.learn(&pass(1), second, stored, target, batch, config),
@@ -211,7 +211,7 @@ impl SacLearner {
         side_by_side(|| back(rows_1, half_1, ahead_1), || back(rows_2, half_2, ahead_2));
         gradient.clear();
         gradient.extend(half_1.gradient.iter().zip(&half_2.gradient).map(|(one, two)| one + two));
-        let SacConfig { policy_lr, adam_eps, .. } = self.config;
+        let SacConfig { policy_lr, adam_eps, .. } = self.now;
         let norm = self.policy_adam.step_in_two(of_policy, gradient, policy_lr, adam_eps, self.config.max_grad_norm());
         offpolicy::check("the policy's gradient", norm, self.state.update, &self.policy_adam)?;
         self.update.losses.extend([("actor_loss", loss), ("actor_grad_norm", norm)]);

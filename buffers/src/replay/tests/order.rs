@@ -73,18 +73,19 @@ fn pressure_changes_bytes_and_nothing_else() {
         lanes.kinds = 3;
         let eviction = if lru { Eviction::LeastRecentlyUsed } else { Eviction::OldestPolicy };
         let config = tight(ReplayConfig { eviction, warm_at: 0.9, ..config(32 << 10) }, &lanes.shape(), 1.5);
-        let mut store = ReplayStore::new(config, lanes.shape()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = ReplayStore::new(config, lanes.shape()).unwrap().with_spill_folder(folder.path().into());
         let (mut rng, mut seen, mut out) = (ChaCha8Rng::seed_from_u64(1), Vec::new(), ReplayBatch::default());
         let mut freed = 0;
         for push in 0..60 {
             store.push(&lanes.block(300)).unwrap();
             if pressed {
-                freed += store.relieve([PressureLevel::Warning, PressureLevel::Critical, PressureLevel::Normal][push % 3]);
+                freed += store.relieve([Rung::Compress, Rung::Shed, Rung::Rest, Rung::Spill][push % 4]);
             }
             store.sample(64, 2, 0.9, 0.0, &mut rng, &mut out).unwrap();
             seen.push((out.clone(), store.observe().evicted, store.charged_bytes()));
         }
-        assert_eq!(freed > 0, pressed);
+        assert_eq!((freed > 0, store.observe().spilled > 0), (pressed, pressed));
         assert!(store.observe().evicted > 3, "{:?}", store.observe());
         seen
     };
