@@ -44,16 +44,22 @@ pub fn check_lookahead(config: &Path, settings: &[String], num_bars: usize) -> R
     let span = TableSpan::whole(spans::table(&config, series.clone())?.into());
     let rows = visited_rows(&span)?;
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { bail!("no row of the slice is ready: give more bars") };
-    let clean = targets(&config, &model, &span)?;
+    let clean = decided(&config, &model, &span, &rows)?;
     let checked: Vec<u32> = (*first..*last).collect();
     let known_until = |t: &u32| span.table.ts_close()[*t as usize];
-    let changed =
-        checked.par_iter().map(|t| poisoned(&config, &model, &series, (*t, known_until(t)), &clean)).collect::<Result<Vec<_>>>()?;
+    let changed = checked
+        .par_iter()
+        .map(|t| poisoned(&config, &model, &series, (*t, known_until(t)), (&rows, &clean)))
+        .collect::<Result<Vec<_>>>()?;
     if let Some(text) = changed.into_iter().flatten().next() {
         bail!("{text}");
     }
-    let moved = clean.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    println!("{} decisions ({moved} changes of target), every bar after each poisoned in turn: none changed by a bit", clean.len());
+    let moved = clean.targets.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    println!(
+        "{} decisions ({moved} changes of target) and the {} numbers that each is made of, every bar after each poisoned in turn: none changed by a bit",
+        clean.targets.len(),
+        clean.width
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,22 +73,38 @@ fn slice(config: &RunConfig, num_bars: usize) -> Result<BarSeries> {
     Ok(series)
 }
 
-/// What is decided at each visited row of a span but the last of a run, by the network as first drawn.
-fn targets(config: &RunConfig, model: &Model, span: &TableSpan) -> Result<Vec<f32>> {
-    let rows = visited_rows(span)?;
+/// Decisions with what they are made of.
+struct Decided {
+    /// At each visited row of a span but the last of a run, by the network as first drawn.
+    targets: Vec<f32>,
+    /// `[rows, width]` what the market puts into the head: a fresh network rarely moves, but this moves with every bar.
+    parts: Vec<f32>,
+    width: usize,
+}
+
+/// Decides over a span; the parts are those of `rows` of its table, as many each time: how many go through a product at once may show in its last bits.
+fn decided(config: &RunConfig, model: &Model, span: &TableSpan, rows: &[u32]) -> Result<Decided> {
     let parts = match &model.encoder {
         None => Vec::new(),
-        Some(encoder) => ServedEncoder::of(encoder.clone(), &model.device).market_parts(&span.table, &rows)?,
+        Some(encoder) => ServedEncoder::of(encoder.clone(), &model.device).market_parts(&span.table, rows)?,
     };
     let mut decider = Decider::new(model.head.clone(), config.env(), &config.decision, seed_of(config.seed, Stream::Consensus))?;
-    let mut decided = Vec::new();
+    let mut targets = Vec::new();
     let (env, risk, costs) = (config.env(), &config.risk, config.costs.as_ref());
-    run_agent_watched(span, env, risk, costs, &mut decider, &parts, |target| decided.push(target))?;
-    Ok(decided)
+    let width = parts.len().checked_div(rows.len()).unwrap_or(0);
+    let visited = &parts[..visited_rows(span)?.len() * width];
+    run_agent_watched(span, env, risk, costs, &mut decider, visited, |target| targets.push(target))?;
+    Ok(Decided { targets, parts, width })
 }
 
 /// Decides again with wild bars after row `t`, which closes at `known_until`; says which decision up to t changed, if one did.
-fn poisoned(config: &RunConfig, model: &Model, series: &BarSeries, (t, known_until): (u32, i64), clean: &[f32]) -> Result<Option<String>> {
+fn poisoned(
+    config: &RunConfig,
+    model: &Model,
+    series: &BarSeries,
+    (t, known_until): (u32, i64),
+    (rows, clean): (&[u32], &Decided),
+) -> Result<Option<String>> {
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(t));
     let mut wild = series.clone();
     for bar in wild.bars.iter_mut().filter(|bar| bar.ts_close > known_until) {
@@ -91,11 +113,19 @@ fn poisoned(config: &RunConfig, model: &Model, series: &BarSeries, (t, known_unt
     let table: FeatureTable = spans::table(config, wild)?;
     let whole = TableSpan::whole(table.into());
     let span = TableSpan { rows: whole.rows.start..(t as usize + 2).min(whole.rows.end), ..whole };
-    let decided = targets(config, model, &span)?;
-    let first = decided.iter().zip(clean).position(|(found, expected)| found.to_bits() != expected.to_bits());
+    let found = decided(config, model, &span, rows)?;
+    let until = rows.iter().filter(|row| **row <= t).count();
+    let changed = |found: &[f32], clean: &[f32]| found.iter().zip(clean).position(|(found, clean)| found.to_bits() != clean.to_bits());
+    if let Some(at) = changed(&found.targets, &clean.targets) {
+        let (found, expected) = (found.targets[at], clean.targets[at]);
+        return Ok(Some(format!(
+            "decision {at} changed from {expected} to {found} when the bars after row {t} changed: it knows the future"
+        )));
+    }
+    let first = changed(&found.parts[..until * found.width], &clean.parts);
     Ok(first.map(|at| {
-        let (found, expected) = (decided[at], clean[at]);
-        format!("decision {at} changed from {expected} to {found} when the bars after row {t} changed: it knows the future")
+        let (row, column) = (at / found.width, at % found.width);
+        format!("number {column} of decision {row} changed when the bars after row {t} changed: it knows the future")
     }))
 }
 

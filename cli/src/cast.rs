@@ -20,7 +20,7 @@ use grandmodel_buffers::{
 };
 use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
-    StructureModule, TacticalModule, device::Infer,
+    StructureModule, TacticalModule, device::Infer, embed::PLAIN_CHUNK_ROWS, plain::Keep,
 };
 use grandmodel_memory::{
     AllocatorReading, BatchPlan, BatchRequest, GaugeRoots, Memory, Subsystem,
@@ -309,9 +309,13 @@ pub fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&Encoder
         // Elsewhere Burn's tape keeps everything; the figure is that of a CPU, read off once a preset.
         *bytes = weighed.unwrap_or_else(|| grad_block as u64 * activation_bytes_per_sample(config.model.preset));
     }
+    // Acting goes through the embedders in chunks of its own, and those rooms stay warm.
+    let chunk = encoder.ready_rows(PLAIN_CHUNK_ROWS);
+    let acting = if chunk.is_empty() { None } else { encoder.weigh(&chunk, Keep::Outputs)? };
     let gradient = room.map(|_| parameter_bytes);
     let both = [0, 1, 2].map(|way| room[way] + gradient[way]);
-    let request = whole(grad_block);
+    let mut request = whole(grad_block);
+    request.bytes_fixed += acting.unwrap_or(0) * request.threads as u64;
     Ok(match from_replay {
         true => BatchRequest { bytes_per_block: both, ..request },
         false => BatchRequest { bytes_per_block: gradient, bytes_per_thread: room, ..request },
@@ -342,7 +346,7 @@ pub fn allocator() -> Option<AllocatorReading> {
 }
 
 /// Gives the allocator's free pages back to the system.
-fn free_heap() {
+pub fn free_heap() {
     // SAFETY: the name is a nul-terminated string, and this control takes and gives no value. 4096 stands for all arenas (MALLCTL_ARENAS_ALL).
     unsafe {
         tikv_jemalloc_sys::mallctl(c"arena.4096.purge".as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0);

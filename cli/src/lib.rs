@@ -1,5 +1,6 @@
 //! The door to the house: command line in, wiring of the other rooms out. The binary is a thin shell around this library.
 
+pub mod admission;
 pub mod args;
 pub mod backtest;
 pub mod bench;

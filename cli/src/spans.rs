@@ -134,6 +134,11 @@ impl MarketSpans {
         self.test[0].table.instrument()
     }
 
+    /// Rows of the test part: all of them are judged at the end.
+    pub fn num_test_rows(&self) -> u64 {
+        self.test.iter().map(|span| span.rows.len() as u64).sum()
+    }
+
     /// Bytes of all feature tables.
     pub fn table_bytes(&self) -> u64 {
         let spans = self.train.iter().chain(&self.validation).chain(&self.test);

@@ -39,6 +39,7 @@ use grandmodel_trainer::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admission,
     cast::{self, Cast, Stream, seed_of},
     config::RunConfig,
     control_outcome, machine,
@@ -185,6 +186,10 @@ async fn session(
 ) -> Result<Ended> {
     let (shapes, replay, device) = (model.shapes(), cast::replay_shape(config, &lanes), model.device.clone());
     let cast = Cast::start(config, model, Some(lanes), spans.map_or(0, MarketSpans::table_bytes)).await?;
+    if let Err(refused) = admission::admit(config, &cast, spans, replay.as_ref()).await {
+        cast.stop();
+        return Err(refused);
+    }
     let config_text = config.to_toml()?;
     let (folder, checkpoint) = match resumed {
         Some((folder, checkpoint)) => (folder, Some(checkpoint)),

@@ -228,7 +228,7 @@ impl EncoderLearner {
         self.backward(block, &d_ahead, aux_scale)
     }
 
-    /// Bytes that a block of `rows` holds between its passes: it is run, and weighed. Elsewhere than on a CPU nothing is known before the device runs out.
+    /// Bytes that a block of `rows` holds between its passes, or with [`Keep::Outputs`] in its one pass: it is run, and weighed. Elsewhere than on a CPU nothing is known before the device runs out.
     ///
     /// # Errors
     /// A device that does not give a result back.
@@ -236,8 +236,10 @@ impl EncoderLearner {
         let Some(plain) = &self.plain else { return Ok(None) };
         let mut room = PlainRoom::default();
         self.run_plain(plain, rows, keep, &mut room);
-        let d_ahead = vec![0.0; room.tape.ahead().len()];
-        self.backward_plain(plain, &mut room, &d_ahead, 1.0);
+        if keep != Keep::Outputs {
+            let d_ahead = vec![0.0; room.tape.ahead().len()];
+            self.backward_plain(plain, &mut room, &d_ahead, 1.0);
+        }
         let PlainRoom { windows, tape, d_aux } = &room;
         let of_aux = d_aux.iter().map(|d| d.capacity() * size_of::<f32>()).sum::<usize>() as u64;
         Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + of_aux))

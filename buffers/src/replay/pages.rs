@@ -227,6 +227,8 @@ impl Packed {
         file.write_all(self.payload()).map_err(cold)?;
         // SAFETY: the file was created here and is unlinked below; no one else opens it to change or cut it.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(cold)?;
+        // Samples are drawn anywhere: reading ahead would fetch what nobody asked for. A system that takes no advice is as right, only slower.
+        let _ = map.advise(memmap2::Advice::Random);
         fs::remove_file(&path).map_err(cold)?;
         Ok(Self { bytes: Bytes::Mapped(map), pages: self.pages.clone(), num_rows: self.num_rows })
     }

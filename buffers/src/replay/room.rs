@@ -16,7 +16,7 @@ use crate::{BuffersError, Eviction, Tier};
 
 impl ReplayConfig {
     /// Bytes below which the buffer cannot work: its tables, and two segments of which every step ends an episode.
-    pub(super) fn capacity_min(&self, shape: &ReplayShape) -> u64 {
+    pub fn capacity_min(&self, shape: &ReplayShape) -> u64 {
         let layout = Self::layout(shape);
         let pages = PageLayout::new(layout, self.observation_f16);
         let tables = Segments::new(pages, self.num_slots(), shape.num_envs as usize, self.cache.0).fixed_bytes();
