@@ -17,6 +17,7 @@ use grandmodel_embedders::{
     EMBEDDING_DIM, EMBEDDING_DIMS, EmbedderStack, LvnModule, Preset, RegimeModule, StructureModule, TacticalModule, Weights,
     device::{self, Device, Infer},
     embed_rows, init, ops, parameters,
+    plain::Pool,
 };
 use grandmodel_market::FeatureTable;
 use plain::{MixerTape, PlainMixer};
@@ -107,11 +108,19 @@ impl<B: Backend> TokenMixer<B> {
     }
 }
 
+/// A mixer on flat parameters, with tapes that nobody uses just now.
+#[derive(Debug)]
+pub struct PlainActing {
+    mixer: PlainMixer,
+    parameters: Vec<f32>,
+    tapes: Pool<MixerTape>,
+}
+
 /// A mixer where it runs.
 #[derive(Clone, Debug)]
 pub enum ActingMixer {
-    /// On a CPU, on its flat parameters.
-    Plain(Box<PlainMixer>, Arc<[f32]>),
+    /// On a CPU.
+    Plain(Arc<PlainActing>),
     /// On any other device.
     Burn(Box<TokenMixer<Infer>>, Device),
 }
@@ -120,7 +129,11 @@ impl ActingMixer {
     /// A mixer for the device that it lives on.
     pub fn of(mixer: TokenMixer<Infer>, device: &Device) -> Self {
         if device::is_cpu(device) {
-            Self::Plain(Box::new(PlainMixer::of(&mixer)), parameters::to_flat(&mixer).into())
+            Self::Plain(Arc::new(PlainActing {
+                mixer: PlainMixer::of(&mixer),
+                parameters: parameters::to_flat(&mixer),
+                tapes: Pool::default(),
+            }))
         } else {
             Self::Burn(Box::new(mixer), device.clone())
         }
@@ -132,8 +145,9 @@ impl ActingMixer {
     /// [`AgentsError::Actor`] when the device does not give the result back.
     pub fn market_parts(&self, embeddings: &[f32]) -> Result<Vec<f32>, AgentsError> {
         match self {
-            Self::Plain(mixer, parameters) => {
-                let one = |chunk: &[f32]| mixer.acting_ahead(parameters, chunk, &mut MixerTape::default());
+            Self::Plain(plain) => {
+                let PlainActing { mixer, parameters, tapes } = &**plain;
+                let one = |chunk: &[f32]| tapes.with(|tape| mixer.acting_ahead(parameters, chunk, tape));
                 Ok(embeddings.par_chunks(PLAIN_CHUNK_ROWS * EMBEDDING_DIM).map(one).collect::<Vec<_>>().concat())
             }
             Self::Burn(mixer, device) => {

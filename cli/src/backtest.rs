@@ -4,8 +4,9 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use grandmodel_agents::{env::ACCOUNT_WIDTH, messages::RunBacktest};
-use grandmodel_memory::messages::SampleNow;
+use grandmodel_agents::{backtest::BacktestResult, env::ACCOUNT_WIDTH, messages::RunBacktest};
+use grandmodel_embedders::{int8::Int8Weights, parameters};
+use grandmodel_memory::{ByteSize, messages::SampleNow};
 use grandmodel_trainer::{actor::split, checkpoint};
 
 use crate::{
@@ -19,11 +20,22 @@ use crate::{
     train::{RunState, manifest},
 };
 
+/// How the agent is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Rows embedded at once.
+    pub block_len: u32,
+    /// With consensus and gate.
+    pub gated: bool,
+    /// With the embedders' weights rounded.
+    pub int8: bool,
+}
+
 /// Runs the best weights of a run folder; writes `<run>/backtests/<name>` and prints the table.
 ///
 /// # Errors
 /// No checkpoint, a damaged one, settings that do not fit it, or whatever is wrong with the bars.
-pub fn run(run_folder: &Path, settings: &[String], block_len: u32, gated: bool) -> Result<ExitCode> {
+pub fn run(run_folder: &Path, settings: &[String], options: &Options) -> Result<ExitCode> {
     let folder = RunFolder::open(run_folder)?;
     let newest = checkpoint::latest(&folder.checkpoints())?;
     let saved = checkpoint::read::<RunState>(&newest)?;
@@ -47,10 +59,21 @@ pub fn run(run_folder: &Path, settings: &[String], block_len: u32, gated: bool) 
     let device = model.device.clone();
     actix::System::new().block_on(async {
         let cast = Cast::start(&config, model, None, spans.table_bytes()).await?;
-        cast.install(encoder, head).await?;
-        let mut results = Vec::with_capacity(spans.test.len());
-        for span in &spans.test {
-            results.push(cast.agent.send(RunBacktest { span: span.clone(), block_len, gated }).await??);
+        let rounded = encoder.clone().filter(|_| options.int8);
+        cast.install(encoder, head.clone()).await?;
+        let mut results = test(&cast, &spans, options).await?;
+        if let Some(encoder) = rounded {
+            let (flat, slots) = (parameters::to_flat(&encoder), parameters::parameter_slots(&encoder));
+            let weights = Int8Weights::of(&flat, &slots);
+            cast.install(Some(parameters::from_flat(encoder, &weights.to_flat())?), head).await?;
+            let again = test(&cast, &spans, options).await?;
+            println!(
+                "int8       {} of the weights before the head instead of {}; the agent stands on the same side at {:.2} % of the bars",
+                ByteSize(weights.bytes()).rounded(),
+                ByteSize(size_of_val(&flat[..]) as u64).rounded(),
+                100.0 * same_side(&results, &again)
+            );
+            results = again;
         }
         let memory = cast.memory.send(SampleNow).await?;
         cast.stop();
@@ -61,4 +84,22 @@ pub fn run(run_folder: &Path, settings: &[String], block_len: u32, gated: bool) 
         println!("report     {}", report.path.display());
         Ok(ExitCode::SUCCESS)
     })
+}
+
+async fn test(cast: &Cast, spans: &MarketSpans, options: &Options) -> Result<Vec<BacktestResult>> {
+    let Options { block_len, gated, .. } = *options;
+    let mut results = Vec::with_capacity(spans.test.len());
+    for span in &spans.test {
+        results.push(cast.agent.send(RunBacktest { span: span.clone(), block_len, gated }).await??);
+    }
+    Ok(results)
+}
+
+/// Share of bars after which two passes over the same spans are both long, both flat or both short.
+fn same_side(one: &[BacktestResult], other: &[BacktestResult]) -> f64 {
+    let sides = |results: &[BacktestResult]| -> Vec<i64> {
+        results.iter().flat_map(|result| &result.equity).map(|point| point.position_lots.signum()).collect()
+    };
+    let (one, other) = (sides(one), sides(other));
+    one.iter().zip(&other).filter(|(a, b)| a == b).count() as f64 / one.len().max(1) as f64
 }

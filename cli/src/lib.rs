@@ -65,7 +65,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             println!("report     {}", report::render(&run)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Backtest { run, settings, block_len, gated } => backtest::run(&run, &settings, block_len, gated),
+        Command::Backtest { run, settings, block_len, gated, int8 } => {
+            backtest::run(&run, &settings, &backtest::Options { block_len, gated, int8 })
+        }
         Command::Bench { command: Some(BenchCommand::Compare { a, b }), .. } => bench::compare(&a, &b).map(|()| ExitCode::SUCCESS),
         Command::Bench { filters, json, command: None } => bench::run(&filters, json.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Devices => {

@@ -11,6 +11,7 @@ pub mod embed;
 pub mod embedding;
 pub mod error;
 pub mod init;
+pub mod int8;
 pub mod kind;
 pub mod linear;
 pub mod lvn;
