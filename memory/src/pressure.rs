@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::MemoryConfig;
 
 /// Time between two samples once a threshold is reached.
-pub const PRESSED_EVERY: Duration = Duration::from_millis(50);
+pub const PRESSED_EVERY: Duration = Duration::from_millis(10);
 
 /// How tight memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(at(&mut watch, 1, 960), None); // below 970, but not below 920
         // Of 750 bytes before the first threshold 0, 375 and 749 are used.
         let next = |used| watch.next_sample(used, Duration::from_secs(4)).as_secs_f64();
-        assert_eq!((next(0), next(375), next(749), next(2000)), (4.0, 2.0, 0.05, 0.05));
+        assert_eq!((next(0), next(375), next(749), next(2000)), (4.0, 2.0, 0.01, 0.01));
     }
 
     #[test]

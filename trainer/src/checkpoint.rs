@@ -19,7 +19,7 @@ mod shards;
 
 pub use disk::{Disk, RealDisk};
 pub use shards::SHARD_BYTES;
-use shards::{Array, arrays_of, arrays_to_files, blob_to_files, files_of};
+use shards::{Array, Named, arrays_of, arrays_to_files, blob_to_files, files_of};
 
 /// Bumped when the files change their meaning.
 pub const FORMAT_VERSION: u32 = 3;
@@ -159,7 +159,7 @@ impl<'a> Opened<'a> {
         files_of(stem, extension, self.manifest.blake3.keys().map(String::as_str))
     }
 
-    fn arrays(&self, stem: &str) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, TrainerError> {
+    fn arrays(&self, stem: &str) -> Result<Named, TrainerError> {
         let mut all = BTreeMap::new();
         for name in self.shards(stem, TENSORS) {
             all.extend(arrays_of(&self.file(&name)?).map_err(|problem| self.damaged(&name, problem))?);

@@ -36,6 +36,9 @@ fn shard_name(stem: &str, at: usize, count: usize, extension: &str) -> String {
     if count == 1 { format!("{stem}.{extension}") } else { format!("{stem}-{:05}-of-{count:05}.{extension}", at + 1) }
 }
 
+/// Shapes and values by name.
+pub type Named = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Files of the arrays, names first.
 pub fn arrays_to_files(stem: &str, arrays: &[Array<'_>], shard_bytes: usize) -> Vec<(String, Vec<u8>)> {
     let mut shards: Vec<Vec<&Array<'_>>> = vec![Vec::new()];
@@ -93,7 +96,7 @@ pub fn files_of<'a>(stem: &str, extension: &str, names: impl Iterator<Item = &'a
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn arrays_of(bytes: &[u8]) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, String> {
+pub fn arrays_of(bytes: &[u8]) -> Result<Named, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     file.iter().map(|(name, tensor)| Ok((name.to_owned(), (tensor.shape().to_vec(), floats(name, &tensor)?)))).collect()
 }

@@ -47,6 +47,12 @@ pub struct SacConfig {
     pub alpha: f32,
     /// Lower a temperature that is not learned linearly to 0 over the run.
     pub anneal_alpha: bool,
+    /// The critics' targets count the entropy of what follows, as Haarnoja et al. have it; otherwise they are values of rewards alone and entropy moves the
+    /// policy only (Ball et al. 2023, arXiv:2302.02948). A temperature that falls takes a large moving constant out of the targets with it.
+    pub backup_entropy: bool,
+    /// The lower of both critics counts, as Haarnoja et al. have it; otherwise, with discrete actions, their mean: the lower one makes trading look worse than it
+    /// is (Zhou et al. 2022, arXiv:2209.10081).
+    pub clipped_double: bool,
     /// Learn the temperature.
     pub autotune: bool,
     /// Entropy in nats that a learned temperature aims at; absent: minus the width of a continuous action, `target_entropy_scale ln num_actions` otherwise.
@@ -86,6 +92,8 @@ impl Default for SacConfig {
             n_step: 1,
             alpha: 1.0,
             anneal_alpha: false,
+            backup_entropy: true,
+            clipped_double: true,
             autotune: true,
             target_entropy: None,
             target_entropy_scale: 0.98,
@@ -133,6 +141,11 @@ impl SacConfig {
         })
     }
 
+    /// What counts of the values of both critics.
+    pub fn of_both(&self, one: f32, two: f32) -> f32 {
+        if self.clipped_double { one.min(two) } else { 0.5 * (one + two) }
+    }
+
     /// Clip of a gradient's norm; infinity without.
     pub fn max_grad_norm(&self) -> f32 {
         self.max_grad_norm.unwrap_or(f32::INFINITY)
@@ -174,6 +187,10 @@ impl SacConfig {
             let expected = "false, or sac.autotune = false: a temperature is learned or it falls".into();
             return Err(TrainerError::Setting { key: "sac.anneal_alpha", value: "true".into(), expected });
         }
+        if !self.clipped_double && !matches!(space, ActionSpace::Discrete { .. }) {
+            let expected = "true: only a policy over discrete actions learns from the mean of the critics".into();
+            return Err(TrainerError::Setting { key: "sac.clipped_double", value: "false".into(), expected });
+        }
         let refuse = |expected: &str| Err(TrainerError::Setting { key: "sac.use_sde", value: "true".into(), expected: expected.into() });
         match space {
             ActionSpace::Discrete { .. } if self.use_sde => refuse("false: discrete actions have no noise that could depend on the state"),
@@ -197,6 +214,7 @@ mod tests {
             (SacConfig { alpha: 0.0, ..good.clone() }, "sac.alpha"),
             (SacConfig { n_step: 0, ..good.clone() }, "sac.n_step"),
             (SacConfig { anneal_alpha: true, ..good.clone() }, "sac.anneal_alpha"),
+            (SacConfig { clipped_double: false, ..good.clone() }, "sac.clipped_double"),
         ] {
             let error = bad.validate(space, &[64], false).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

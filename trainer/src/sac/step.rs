@@ -121,9 +121,10 @@ impl SacLearner {
         let outputs = self.shape.critic().output;
         let values = one.next_values().chunks_exact(outputs).zip(two.next_values().chunks_exact(outputs));
         let log_probs = next_log_prob.chunks_exact(outputs);
+        let alpha = if self.config.backup_entropy { alpha } else { 0.0 };
         target.clear();
         for (sample, ((one, two), log_prob)) in values.zip(log_probs).enumerate() {
-            let soft = |i: usize| one[i].min(two[i]) - alpha * log_prob[i];
+            let soft = |i: usize| self.config.of_both(one[i], two[i]) - alpha * log_prob[i];
             let value: f32 = if outputs == 1 { soft(0) } else { (0..outputs).map(|i| log_prob[i].exp() * soft(i)).sum() };
             target.push(batch.reward[sample] * batch.reward_scale + batch.discount[sample] * value);
         }
@@ -172,7 +173,7 @@ impl SacLearner {
         d_action.clear();
         if outputs > 1 {
             for ((one, two), log_prob) in one.values().iter().zip(two.values()).zip(&*log_prob) {
-                let (p, hard) = (log_prob.exp(), alpha * log_prob - one.min(*two));
+                let (p, hard) = (log_prob.exp(), alpha * log_prob - self.config.of_both(*one, *two));
                 loss += f64::from(p * hard);
                 d_log_prob.push(p * (hard + alpha) * mean);
             }

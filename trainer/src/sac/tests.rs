@@ -100,9 +100,11 @@ impl Frozen<'_> {
         let stored = if one.len() > batch.batch { &[][..] } else { &batch.action[..] };
         let values = self.critic(index, parameters, &batch.observation, stored, ahead_now);
         let outputs = values.len() / batch.batch;
+        let alpha = if this.config.backup_entropy { 0.3 } else { 0.0 };
+        let both = |one: f64, two: f64| if this.config.clipped_double { one.min(two) } else { (one + two) / 2.0 };
         let mut loss = 0.0;
         for i in 0..batch.batch {
-            let soft = |a: usize| one[i * outputs + a].min(two[i * outputs + a]) - 0.3 * f64::from(next.log_prob[i * outputs + a]);
+            let soft = |a: usize| both(one[i * outputs + a], two[i * outputs + a]) - alpha * f64::from(next.log_prob[i * outputs + a]);
             let exact = (0..outputs).map(|a| f64::from(next.log_prob[i * outputs + a]).exp() * soft(a)).sum();
             let value: f64 = if outputs > 1 { exact } else { soft(0) };
             let y = f64::from(batch.reward[i] * 2.0) + f64::from(batch.discount[i]) * value;
@@ -118,8 +120,9 @@ impl Frozen<'_> {
         let now = self.policy(parameters, &batch.observation, ahead_now, &self.noise);
         // Constants to this loss: their part ahead is not the one that is moved.
         let value = |i: usize| self.critic(i, &critics[i * len..(i + 1) * len], &batch.observation, &now.action, self.ahead.now);
+        let both = |one: f64, two: f64| if self.learner.config.clipped_double { one.min(two) } else { (one + two) / 2.0 };
         let pairs = value(0).into_iter().zip(value(1)).zip(&now.log_prob);
-        let terms = pairs.map(|((one, two), log_prob)| (f64::from(*log_prob), 0.3 * f64::from(*log_prob) - one.min(two)));
+        let terms = pairs.map(|((one, two), log_prob)| (f64::from(*log_prob), 0.3 * f64::from(*log_prob) - both(one, two)));
         let exact = now.log_prob.len() > batch.batch;
         terms.map(|(log_prob, term)| if exact { log_prob.exp() * term } else { term }).sum::<f64>() / batch.batch as f64
     }
@@ -141,8 +144,16 @@ fn check(what: &str, at: &[f32], found: &[f32], f: impl Fn(&[f32]) -> f64) {
 #[test]
 fn gradients_are_those_of_the_formulas_and_the_part_ahead_is_shared_out() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    for (space, use_sde) in [(DISCRETE, false), (BOX, false), (BOX, true)] {
+    let cases = [
+        (DISCRETE, false, true, true),
+        (DISCRETE, false, false, false),
+        (BOX, false, true, true),
+        (BOX, true, true, true),
+        (BOX, false, false, true),
+    ];
+    for (space, use_sde, backup_entropy, clipped_double) in cases {
         let mut learner = learner(space, use_sde, true);
+        (learner.config.backup_entropy, learner.config.clipped_double) = (backup_entropy, clipped_double);
         let (batch, ahead) = (batch(7, space, &mut rng), draw(3 * 7 * WIDTH, &mut rng));
         let [now, next] = [0, 1].map(|i| &ahead[i * 7 * WIDTH..(i + 1) * 7 * WIDTH]);
         let ahead = AheadBatch { now, next };
