@@ -22,6 +22,8 @@ use crate::{
 
 /// Cycles at the beginning that warm pools and thread caches up and are not judged.
 const WARM_UP: usize = 3;
+/// Most cycles that are judged.
+const POINTS_MAX: usize = 1 << 12;
 /// Bytes touched at once by a ramp: small beside any budget.
 const RAMP_PIECE: usize = 1 << 20;
 
@@ -74,9 +76,10 @@ fn ramp(config: RunConfig, per_second: ByteSize) -> Result<ExitCode> {
 #[allow(clippy::disallowed_methods, reason = "a shell: how long to go on and when a point was taken")]
 fn cycles(config: &RunConfig, time: Duration, leak: Option<ByteSize>) -> Result<ExitCode> {
     let gauges = Gauges::open(&GaugeRoots::default())?;
-    let (started, mut points) = (Instant::now(), Vec::new());
+    // Room for all of them at once: a list that grows would be the leak that it finds.
+    let (started, mut points) = (Instant::now(), Vec::with_capacity(POINTS_MAX));
     let mut cycle = 0_usize;
-    while started.elapsed() < time || points.len() < POINTS_MIN {
+    while (started.elapsed() < time && points.len() < POINTS_MAX) || points.len() < POINTS_MIN {
         match train::run(config.clone(), None)? {
             Ended::Finished(_) => {}
             Ended::Stopped(code) => return Ok(ExitCode::from(code)),
