@@ -4,11 +4,7 @@ use anyhow::{Result, bail};
 use grandmodel_buffers::replay::ReplayShape;
 use grandmodel_memory::{ByteSize, messages::SampleNow};
 
-use crate::{
-    cast::{Cast, free_heap},
-    config::RunConfig,
-    spans::MarketSpans,
-};
+use crate::{cast::Cast, config::RunConfig, heap, spans::MarketSpans};
 
 /// Bytes that judging an agent and its baselines takes a row of the test part: equity, fills, candles and the report's text (measured: 200).
 const JUDGING_BYTES_PER_ROW: u64 = 256;
@@ -65,7 +61,7 @@ impl Needs {
 /// A budget that cannot hold the run.
 pub async fn admit(config: &RunConfig, cast: &Cast, spans: Option<&MarketSpans>, replay: Option<&ReplayShape>) -> Result<()> {
     // What preparing took and gave back is not needed again.
-    free_heap();
+    heap::purge();
     let sample = cast.memory.send(SampleNow).await?;
     let needs = Needs {
         used: sample.used_bytes,

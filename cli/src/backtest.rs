@@ -4,7 +4,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use grandmodel_agents::{backtest::BacktestResult, env::ACCOUNT_WIDTH, messages::RunBacktest};
+use grandmodel_agents::{backtest::BacktestResult, env::ACCOUNT_WIDTH};
 use grandmodel_embedders::{int8::Int8Weights, parameters};
 use grandmodel_memory::{ByteSize, messages::SampleNow};
 use grandmodel_trainer::{actor::split, checkpoint};
@@ -59,14 +59,15 @@ pub fn run(run_folder: &Path, settings: &[String], options: &Options) -> Result<
     let device = model.device.clone();
     actix::System::new().block_on(async {
         let cast = Cast::start(&config, model, None, spans.table_bytes()).await?;
-        let rounded = encoder.clone().filter(|_| options.int8);
+        let Options { block_len, gated, int8 } = *options;
+        let rounded = encoder.clone().filter(|_| int8);
         cast.install(encoder, head.clone()).await?;
-        let mut results = test(&cast, &spans, options).await?;
+        let mut results = cast.backtest(&spans.test, block_len, gated).await?;
         if let Some(encoder) = rounded {
             let (flat, slots) = (parameters::to_flat(&encoder), parameters::parameter_slots(&encoder));
             let weights = Int8Weights::of(&flat, &slots);
             cast.install(Some(parameters::from_flat(encoder, &weights.to_flat())?), head).await?;
-            let again = test(&cast, &spans, options).await?;
+            let again = cast.backtest(&spans.test, block_len, gated).await?;
             println!(
                 "int8       {} of the weights before the head instead of {}; the agent stands on the same side at {:.2} % of the bars",
                 ByteSize(weights.bytes()).rounded(),
@@ -84,15 +85,6 @@ pub fn run(run_folder: &Path, settings: &[String], options: &Options) -> Result<
         println!("report     {}", report.path.display());
         Ok(ExitCode::SUCCESS)
     })
-}
-
-async fn test(cast: &Cast, spans: &MarketSpans, options: &Options) -> Result<Vec<BacktestResult>> {
-    let Options { block_len, gated, .. } = *options;
-    let mut results = Vec::with_capacity(spans.test.len());
-    for span in &spans.test {
-        results.push(cast.agent.send(RunBacktest { span: span.clone(), block_len, gated }).await??);
-    }
-    Ok(results)
 }
 
 /// Share of bars after which two passes over the same spans are both long, both flat or both short.

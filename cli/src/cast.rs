@@ -11,8 +11,10 @@ use anyhow::Result;
 use grandmodel_agents::encoder::MarketEncoder;
 use grandmodel_agents::{
     actors::{Agent, AgentConfig, AgentLinks, EmbedderLinks, Feed, LaneGroup, Venue},
+    backtest::BacktestResult,
     head::Head,
     lanes::Lanes,
+    messages::RunBacktest,
 };
 use grandmodel_buffers::{
     Buffer,
@@ -22,8 +24,9 @@ use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
     StructureModule, TacticalModule, device::Infer, embed::PLAIN_CHUNK_ROWS, plain::Keep,
 };
+use grandmodel_market::TableSpan;
 use grandmodel_memory::{
-    AllocatorReading, BatchPlan, BatchRequest, GaugeRoots, Memory, Subsystem,
+    BatchPlan, BatchRequest, GaugeRoots, Memory, Subsystem,
     messages::{PlanBatch, RegisterRelief, ReportBytes},
     plan::{Checkpointing, MICRO_BATCH_MAX},
 };
@@ -35,6 +38,7 @@ use grandmodel_trainer::{
 
 use crate::{
     config::RunConfig,
+    heap,
     model::Model,
     profile::Taps,
     supervisor::{EmbedderChildren, RestartIntensity, Supervisor},
@@ -107,8 +111,9 @@ impl Cast {
         let arbiters: Vec<Arbiter> = (0..if config.is_market() { 4 } else { 0 }).map(|_| Arbiter::new()).collect();
         let [store, embed, act, learn] = [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle));
 
-        let memory =
-            Memory::new(config.memory, &GaugeRoots::default())?.with_allocator(Arc::new(allocator)).with_free_heap(Arc::new(free_heap));
+        let memory = Memory::new(config.memory, &GaugeRoots::default())?
+            .with_allocator(Arc::new(heap::reading))
+            .with_free_heap(Arc::new(heap::purge));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
         let buffer = buffer(config, lanes.as_ref())?.with_reports(taps.tap("memory", &store, memory.clone().recipient()));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
@@ -169,6 +174,18 @@ impl Cast {
     pub async fn install(&self, encoder: Option<MarketEncoder<Infer>>, head: Head) -> Result<()> {
         let agents = [self.agent.clone().recipient()];
         Ok(publish_to(&self.published, &self.installs, &agents, encoder, head, FIRST_VERSION).await?)
+    }
+
+    /// The agent over spans, one after the other.
+    ///
+    /// # Errors
+    /// A backtest that could not run.
+    pub async fn backtest(&self, spans: &[TableSpan], block_len: u32, gated: bool) -> Result<Vec<BacktestResult>> {
+        let mut results = Vec::with_capacity(spans.len());
+        for span in spans {
+            results.push(self.agent.send(RunBacktest { span: span.clone(), block_len, gated }).await??);
+        }
+        Ok(results)
     }
 
     /// Threads of the agent and of the learner, for taps in front of them.
@@ -333,22 +350,5 @@ fn activation_bytes_per_sample(preset: Preset) -> u64 {
         Preset::Tiny => 512 << 10,
         Preset::Small => 2 << 20,
         Preset::Full => 12 << 20,
-    }
-}
-
-/// jemalloc's own count.
-pub fn allocator() -> Option<AllocatorReading> {
-    tikv_jemalloc_ctl::epoch::advance().ok()?;
-    Some(AllocatorReading {
-        live_bytes: tikv_jemalloc_ctl::stats::allocated::read().ok()? as u64,
-        resident_bytes: tikv_jemalloc_ctl::stats::resident::read().ok()? as u64,
-    })
-}
-
-/// Gives the allocator's free pages back to the system.
-pub fn free_heap() {
-    // SAFETY: the name is a nul-terminated string, and this control takes and gives no value. 4096 stands for all arenas (MALLCTL_ARENAS_ALL).
-    unsafe {
-        tikv_jemalloc_sys::mallctl(c"arena.4096.purge".as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0);
     }
 }

@@ -12,6 +12,7 @@ pub mod data;
 pub mod devices;
 pub mod evaluate;
 pub mod from_market;
+pub mod heap;
 pub mod machine;
 pub mod messages;
 pub mod model;

@@ -54,9 +54,11 @@ fn print_plans(request: &BatchRequest, config: &RunConfig, budget: u64) -> Resul
     );
     let chosen = BatchPlan::choose(request, &config.memory, budget);
     println!("{:>11}  {:>5}  {:>13}  {:>12}  {:>6}", "micro-batch", "steps", "checkpointing", "predicted", "time");
-    let fastest = request.time(effective_batch.min(512), Checkpointing::Off);
+    let candidates = candidates(effective_batch, grad_block)?;
+    let largest = candidates[candidates.len() - 1];
+    let fastest = request.time(largest, Checkpointing::Off);
     for checkpointing in Checkpointing::ALL {
-        for micro_batch in candidates(effective_batch, grad_block)?.into_iter().rev() {
+        for &micro_batch in candidates.iter().rev() {
             let bytes = request.predict(micro_batch, checkpointing);
             let is_chosen = chosen.as_ref().is_ok_and(|plan| (plan.micro_batch, plan.checkpointing) == (micro_batch, checkpointing));
             let note = if is_chosen {

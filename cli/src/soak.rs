@@ -15,8 +15,9 @@ use grandmodel_memory::{
 };
 
 use crate::{
-    cast::{Stream, allocator, seed_of},
+    cast::{Stream, seed_of},
     config::RunConfig,
+    heap,
     train::{self, Ended},
 };
 
@@ -89,9 +90,9 @@ fn cycles(config: &RunConfig, time: Duration, leak: Option<ByteSize>) -> Result<
             std::mem::forget(vec![1_u8; bytes.0 as usize]);
         }
         // What threads keep at hand for the next allocation is not live.
-        flush_thread_cache();
-        rayon::broadcast(|_| flush_thread_cache());
-        let live_bytes = allocator().context("the allocator does not say what is live")?.live_bytes;
+        heap::flush_thread_cache();
+        rayon::broadcast(|_| heap::flush_thread_cache());
+        let live_bytes = heap::reading().context("the allocator does not say what is live")?.live_bytes;
         let resident = gauges.read()?.resident_bytes.unwrap_or(0);
         cycle += 1;
         println!(
@@ -127,13 +128,5 @@ fn cycles(config: &RunConfig, time: Duration, leak: Option<ByteSize>) -> Result<
         }
         (true, None) => bail!("live bytes rise by {:.1} a cycle: memory leaks", report.slope),
         (false, Some(bytes)) => bail!("a leak of {bytes} a cycle was put in and not found: the soak is blind"),
-    }
-}
-
-fn flush_thread_cache() {
-    // SAFETY: the name is a nul-terminated string, and this control takes and gives no value.
-    unsafe {
-        let nothing = std::ptr::null_mut();
-        tikv_jemalloc_sys::mallctl(c"thread.tcache.flush".as_ptr(), nothing, std::ptr::null_mut(), nothing, 0);
     }
 }

@@ -18,14 +18,13 @@ use grandmodel_agents::{
     env::VecMarketEnv,
     episode::EpisodeStats,
     lanes::{LaneEnv, Lanes, Scaling},
-    messages::{Collect, Collected, Evaluate, LaneGroupState, RestoreLanes, RunBacktest, TakeLanes},
+    messages::{Collect, Collected, Evaluate, LaneGroupState, RestoreLanes, TakeLanes},
 };
 use grandmodel_buffers::{
     messages::{RestoreContents, TakeContents},
     replay::{Contents, ReplayShape},
 };
 use grandmodel_embedders::{PolicyVersion, device::Device};
-use grandmodel_market::TableSpan;
 use grandmodel_memory::{
     ByteSize, Rung,
     messages::{MemorySample, ObserveMemory, SampleNow},
@@ -364,7 +363,7 @@ impl Run<'_> {
     async fn validate(&mut self, at: At) -> Result<f64> {
         let score = match self.spans {
             Some(spans) => {
-                let results = self.backtest(&spans.validation, false).await?;
+                let results = self.cast.backtest(&spans.validation, EVALUATION_BLOCK, false).await?;
                 results.iter().map(log_growth).sum::<f64>() / results.len() as f64
             }
             // The same starts each time: scores of one run are comparable, and none of them is a start of the final evaluation.
@@ -379,14 +378,6 @@ impl Run<'_> {
 
     fn score_name(&self) -> &'static str {
         if self.spans.is_some() { "validation/log_growth" } else { "evaluation/episodic_return" }
-    }
-
-    async fn backtest(&self, spans: &[TableSpan], gated: bool) -> Result<Vec<BacktestResult>> {
-        let mut results = Vec::with_capacity(spans.len());
-        for span in spans {
-            results.push(self.cast.agent.send(RunBacktest { span: span.clone(), block_len: EVALUATION_BLOCK, gated }).await??);
-        }
-        Ok(results)
     }
 
     async fn episodes(&self, seed: u64) -> Result<Vec<EpisodeStats>> {
@@ -449,8 +440,12 @@ impl Run<'_> {
         };
         self.learner().send(PublishParameters { parameters: best.parameters.into() }).await??;
         say(self.config, format_args!("testing the weights of step {}, the best on the validation part", best.step));
-        let plain = self.backtest(&spans.test, false).await?;
-        let gated = if self.config.decision.consensus_passes > 0 { Some(self.backtest(&spans.test, true).await?) } else { None };
+        let plain = self.cast.backtest(&spans.test, EVALUATION_BLOCK, false).await?;
+        let gated = if self.config.decision.consensus_passes > 0 {
+            Some(self.cast.backtest(&spans.test, EVALUATION_BLOCK, true).await?)
+        } else {
+            None
+        };
         let memory = self.cast.memory.send(SampleNow).await?;
         let num_parameters = self.shapes.iter().map(|shape| shape.shape.iter().product::<usize>() as u64).sum();
         let trained = Trained { config: self.config, spans, plain, gated, memory, num_parameters };

@@ -14,7 +14,7 @@ use grandmodel_embedders::{
     device::{self, Device, Infer, Train},
     embedding::gaussian_nll_backward,
     gaussian_nll, parameters,
-    plain::{Keep, Pool, StackInputs},
+    plain::{Keep, Pool, StackInputs, layers::bytes},
 };
 use grandmodel_market::TableSpan;
 
@@ -241,8 +241,7 @@ impl EncoderLearner {
             self.backward_plain(plain, &mut room, &d_ahead, 1.0);
         }
         let PlainRoom { windows, tape, d_aux } = &room;
-        let of_aux = d_aux.iter().map(|d| d.capacity() * size_of::<f32>()).sum::<usize>() as u64;
-        Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + of_aux))
+        Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + bytes(d_aux)))
     }
 
     /// Gives back the room of blocks that nobody works on.

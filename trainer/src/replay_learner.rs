@@ -163,7 +163,8 @@ impl EncoderPart {
         // only the outcome is kept, and their forward pass is done again.
         let next = self.ahead(&next)?;
         let (alive, keep) = (self.thrift.blocks_alive(block), self.thrift.keep());
-        let (waiting, passing) = now.split_at((alive * block).min(now.len()));
+        let num_waiting = (alive * block).min(now.len());
+        let (waiting, passing) = now.split_at(num_waiting);
         let waiting: Vec<EncodedBlock> =
             waiting.par_chunks(block).map(|rows| self.encoder.forward(rows, keep)).collect::<Result<_, _>>()?;
         let mut ahead = Vec::with_capacity(now.len() * width);
@@ -171,7 +172,7 @@ impl EncoderPart {
         ahead.extend(self.ahead(passing)?);
         let update = heads.update(batch, Some(&AheadBatch { now: &ahead, next: &next }), global_step)?;
         let aux_scale = self.config.aux_coef / batch.batch as f32;
-        let (of_waiting, of_passing) = update.d_ahead.split_at(now.len().min(alive * block) * width);
+        let (of_waiting, of_passing) = update.d_ahead.split_at(num_waiting * width);
         let mut sum = TreeSum::default();
         let gradients: Vec<_> = waiting
             .into_par_iter()

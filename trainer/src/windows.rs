@@ -1,7 +1,7 @@
 //! Rows of feature tables in; the windows and labels of one gradient block out. Windows are copied once, for the samples of one block only.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use grandmodel_embedders::{EmbedderInputs, EmbedderKind};
+use grandmodel_embedders::{EmbedderInputs, EmbedderKind, plain::layers::bytes};
 use grandmodel_market::{
     TableSpan,
     features::{LVN_FEATURES, REGIME_FEATURES, STRUCTURE_FEATURES, STRUCTURE_WINDOW, TACTICAL_FEATURES, TACTICAL_WINDOW},
@@ -61,7 +61,7 @@ impl Windows {
     pub fn bytes(&self) -> u64 {
         let inputs = [&self.structure, &self.tactical, &self.regime, &self.lvn];
         let labels = [&self.base_label, &self.base_weight, &self.structure_label, &self.structure_weight];
-        inputs.into_iter().chain(labels).map(|list| (list.capacity() * size_of::<f32>()) as u64).sum()
+        bytes(inputs.into_iter().chain(labels))
     }
 
     /// Labels `[batch, 2]` of an embedder's own frame, and `[batch]` whether they are there.

@@ -31,7 +31,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 
 use super::{Bench, market};
-use crate::cast::allocator;
+use crate::heap;
 
 /// Samples of one optimiser step, and of one gradient block.
 const EFFECTIVE_BATCH: usize = 128;
@@ -65,14 +65,14 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 
 /// Most live bytes during the work beyond those before it.
 fn peak_of(work: impl FnOnce()) -> Result<u64> {
-    let live = || allocator().context("the allocator does not say what is live").map(|reading| reading.live_bytes);
+    let live = || heap::reading().context("the allocator does not say what is live").map(|reading| reading.live_bytes);
     let before = live()?;
     let (running, most) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(before)));
     let watcher = {
         let (running, most) = (running.clone(), most.clone());
         std::thread::spawn(move || {
             while running.load(Ordering::Relaxed) {
-                most.fetch_max(allocator().map_or(0, |reading| reading.live_bytes), Ordering::Relaxed);
+                most.fetch_max(heap::reading().map_or(0, |reading| reading.live_bytes), Ordering::Relaxed);
             }
         })
     };

@@ -72,10 +72,9 @@ pub fn place(disk: &dyn Disk, folder: &Path, name: &str, files: &[(String, Vec<u
         let _ = fs::rename(&aside, &path);
     }
     // A disk that is full has no room for a half checkpoint either.
-    for left in [&temporary, &aside] {
-        if left.exists() && path.exists() || *left == temporary {
-            let _ = fs::remove_dir_all(left);
-        }
+    let _ = fs::remove_dir_all(&temporary);
+    if path.exists() {
+        let _ = fs::remove_dir_all(&aside);
     }
     outcome.map(|()| path)
 }
