@@ -16,8 +16,9 @@ use crate::{
     model::Model,
     outcome::{self, Trained},
     run_folder::RunFolder,
+    session::manifest,
     spans::MarketSpans,
-    train::{RunState, manifest},
+    train::RunState,
 };
 
 /// How the agent is run.

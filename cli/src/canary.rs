@@ -22,8 +22,8 @@ use crate::{
     machine,
     model::Model,
     outcome::total_return,
+    session::{self, Ended},
     spans::{self, MarketSpans},
-    train::{self, Ended},
 };
 
 /// Share of what perfect knowledge of the next bar earns that an agent which is told it must reach.
@@ -143,7 +143,7 @@ fn wild_bar(bar: &Bar, tick: f64, rng: &mut ChaCha8Rng) -> Result<Bar> {
 pub fn check_oracle(config: &Path, settings: &[String]) -> Result<ExitCode> {
     let mut config = RunConfig::load(config, settings)?;
     config.data.observe = Observe::NextReturn;
-    let outcome = match train::run(config.clone(), None)? {
+    let outcome = match session::run(config.clone(), None)? {
         Ended::Finished(outcome) => outcome,
         Ended::Stopped(code) => return Ok(ExitCode::from(code)),
     };
@@ -183,7 +183,7 @@ pub fn check_shuffled(config: &Path, settings: &[String], num_seeds: u32) -> Res
     config.data.shuffle = true;
     let mut profits = Vec::new();
     for seed in (0..u64::from(num_seeds)).map(|i| config.seed + i) {
-        let outcome = match train::run(RunConfig { seed, ..config.clone() }, None)? {
+        let outcome = match session::run(RunConfig { seed, ..config.clone() }, None)? {
             Ended::Finished(outcome) => outcome,
             Ended::Stopped(code) => return Ok(ExitCode::from(code)),
         };

@@ -13,7 +13,6 @@ use grandmodel_agents::{
     actors::{Agent, AgentConfig, AgentLinks, EmbedderLinks, Feed, LaneGroup, Venue},
     backtest::BacktestResult,
     head::Head,
-    lanes::Lanes,
     messages::RunBacktest,
 };
 use grandmodel_buffers::{
@@ -21,22 +20,18 @@ use grandmodel_buffers::{
     replay::{ReplayShape, ReplayStore},
 };
 use grandmodel_embedders::{
-    Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Preset, Published, RegimeModule,
-    StructureModule, TacticalModule, device::Infer, embed::PLAIN_CHUNK_ROWS, plain::Keep,
+    Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Published, RegimeModule, StructureModule,
+    TacticalModule, device::Infer,
 };
 use grandmodel_market::TableSpan;
 use grandmodel_memory::{
-    BatchPlan, BatchRequest, GaugeRoots, Memory, Subsystem,
+    GaugeRoots, Memory, Subsystem,
     messages::{PlanBatch, RegisterRelief, ReportBytes},
-    plan::{Checkpointing, MICRO_BATCH_MAX},
 };
-use grandmodel_trainer::{
-    actor::{LearnerActor, LearnerLinks, publish_to},
-    encoder::EncoderLearner,
-    thrift,
-};
+use grandmodel_trainer::actor::{LearnerActor, LearnerLinks, publish_to};
 
 use crate::{
+    admission::Learning,
     config::RunConfig,
     heap,
     model::Model,
@@ -56,8 +51,6 @@ pub struct Cast {
     pub learner: Option<Addr<LearnerActor>>,
     /// Re-creates embedders, or says that the run must stop.
     pub supervisor: Addr<Supervisor>,
-    /// What memory granted the learner.
-    pub plan: Option<BatchPlan>,
     published: Arc<Published>,
     installs: Vec<actix::Recipient<InstallWeights>>,
     arbiters: Vec<Arbiter>,
@@ -95,19 +88,25 @@ pub fn seed_of(seed: u64, stream: Stream) -> u64 {
 }
 
 impl Cast {
-    /// Starts memory, buffer and agent; on a market embedders, venue and feed, too; with `lanes` a learner.
+    /// Starts memory, buffer and agent; on a market embedders, venue and feed, too; with `learning` a learner.
     ///
     /// # Errors
     /// Settings that cannot work; a budget that cannot hold the run.
-    pub async fn start(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64) -> Result<Self> {
-        Self::start_watched(config, model, lanes, table_bytes, &Taps::none()).await
+    pub async fn start(config: &RunConfig, model: Model, learning: Option<Learning>, table_bytes: u64) -> Result<Self> {
+        Self::start_watched(config, model, learning, table_bytes, &Taps::none()).await
     }
 
     /// As [`Cast::start`], with taps on the links.
     ///
     /// # Errors
     /// As [`Cast::start`].
-    pub async fn start_watched(config: &RunConfig, model: Model, lanes: Option<Lanes>, table_bytes: u64, taps: &Taps) -> Result<Self> {
+    pub async fn start_watched(
+        config: &RunConfig,
+        model: Model,
+        learning: Option<Learning>,
+        table_bytes: u64,
+        taps: &Taps,
+    ) -> Result<Self> {
         let arbiters: Vec<Arbiter> = (0..if config.is_market() { 4 } else { 0 }).map(|_| Arbiter::new()).collect();
         let [store, embed, act, learn] = [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle));
 
@@ -115,7 +114,11 @@ impl Cast {
             .with_allocator(Arc::new(heap::reading))
             .with_free_heap(Arc::new(heap::purge));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
-        let buffer = buffer(config, lanes.as_ref())?.with_reports(taps.tap("memory", &store, memory.clone().recipient()));
+        let buffer = buffer(config, learning.as_ref().and_then(|learning| learning.replay.clone()))?.with_reports(taps.tap(
+            "memory",
+            &store,
+            memory.clone().recipient(),
+        ));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
         memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
         memory.send(ReportBytes { subsystem: Subsystem::Features, bytes: table_bytes }).await?;
@@ -133,8 +136,9 @@ impl Cast {
         } else {
             Agent::without_market()
         };
-        let spans = lanes.as_ref().map(|lanes| lanes.spans().to_vec());
-        if let Some(lanes) = lanes {
+        let mut request = None;
+        if let Some(Learning { lanes, encoder, request: of_batch, .. }) = learning {
+            request = Some((of_batch, encoder));
             agent = agent.with_lanes(LaneGroup::new(
                 lanes,
                 seed_of(config.seed, Stream::Actions),
@@ -143,10 +147,9 @@ impl Cast {
         }
         let agent = Agent::start_in_arbiter(&act, |_| agent);
 
-        let (mut learner, mut plan) = (None, None);
-        if let Some(spans) = spans {
-            let encoder = model.encoder_learner(spans);
-            let granted = memory.send(PlanBatch(batch_request(config, &model, encoder.as_ref())?)).await??;
+        let mut learner = None;
+        if let Some((request, encoder)) = request {
+            let granted = memory.send(PlanBatch(request)).await??;
             let (core, head) = model.into_core(config, granted, encoder);
             let links = LearnerLinks {
                 take_rollout: taps.tap("buffer", &store, buffer.clone().recipient()),
@@ -160,11 +163,10 @@ impl Cast {
             let actor = LearnerActor::start_in_arbiter(&learn, |_| LearnerActor::new(core, head, links));
             memory.send(RegisterRelief { subsystem: Subsystem::Activations, recipient: actor.clone().recipient() }).await??;
             learner = Some(actor);
-            plan = Some(granted);
         }
         let intensity = RestartIntensity::default();
         let supervisor = Supervisor::new(embedders_anew, published.clone(), agent.clone(), learner.clone(), intensity).start();
-        Ok(Self { memory, buffer, agent, learner, supervisor, plan, published, installs, arbiters })
+        Ok(Self { memory, buffer, agent, learner, supervisor, published, installs, arbiters })
     }
 
     /// Publishes and installs weights where there is no learner: a backtest.
@@ -191,6 +193,12 @@ impl Cast {
     /// Threads of the agent and of the learner, for taps in front of them.
     pub fn threads(&self) -> [actix::ArbiterHandle; 2] {
         [2, 3].map(|i: usize| self.arbiters[i % self.arbiters.len()].handle())
+    }
+
+    /// One thread's actors are gone, as after a panic.
+    #[cfg(test)]
+    pub(crate) fn lose(&self, thread: usize) {
+        self.arbiters[thread].stop();
     }
 
     /// Stops the threads; actors end with them.
@@ -243,22 +251,9 @@ fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
 /// Version of the weights that a run starts with.
 const FIRST_VERSION: PolicyVersion = PolicyVersion(0);
 
-/// What the replay of a run stores; none for PPO.
-pub fn replay_shape(config: &RunConfig, lanes: &Lanes) -> Option<ReplayShape> {
-    let algorithm = config.algorithm();
-    algorithm.schedule().map(|_| ReplayShape {
-        num_envs: algorithm.num_envs(),
-        num_steps: algorithm.num_steps(),
-        observation_width: lanes.observation_width() as u16,
-        action_width: lanes.space().width() as u16,
-        has_market: config.is_market(),
-        batch_size: algorithm.effective_batch(),
-    })
-}
-
 /// The buffer of a run: rollouts for PPO, replay for the others; a backtest's stays empty.
-fn buffer(config: &RunConfig, lanes: Option<&Lanes>) -> Result<Buffer> {
-    match lanes.and_then(|lanes| replay_shape(config, lanes)) {
+fn buffer(config: &RunConfig, replay: Option<ReplayShape>) -> Result<Buffer> {
+    match replay {
         Some(shape) => {
             // Memory pressure moves segments into unlinked files beside the runs.
             let store = ReplayStore::new(config.replay.clone(), shape)?.with_spill_folder(config.runs.clone());
@@ -289,66 +284,4 @@ fn trading(config: &RunConfig, embedders: Option<EmbedderLinks>, act: &actix::Ar
         seed: seed_of(config.seed, Stream::Consensus),
     };
     (settings, links)
-}
-
-/// What the learner asks of the budget. Blocks are run and weighed where that is possible; what is kept between the passes of a block counts for every block
-/// in flight where learning is from replay, and for those at work otherwise. A gradient lies beside each block in flight.
-///
-/// # Errors
-/// A device that does not give a result back.
-pub fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&EncoderLearner>) -> Result<BatchRequest> {
-    let algorithm = config.algorithm();
-    let effective_batch = algorithm.effective_batch();
-    let parameter_bytes = (model.num_parameters() * size_of::<f32>()) as u64;
-    let whole = |grad_block| BatchRequest {
-        effective_batch,
-        grad_block,
-        threads: rayon::current_num_threads(),
-        // Parameters and their copy in the network, both moments, one sum of gradients.
-        bytes_fixed: 5 * parameter_bytes,
-        bytes_per_block: [0; 3],
-        bytes_per_thread: [0; 3],
-    };
-    let Some(encoder) = encoder else {
-        // Without an encoder a gradient is one piece: a few kilobytes a sample.
-        let grad_block = largest_divisor(effective_batch);
-        return Ok(BatchRequest { bytes_per_block: [(grad_block as u64) << 14; 3], ..whole(grad_block) });
-    };
-    let (grad_block, from_replay) = match (algorithm.encoder(), &config.ppo) {
-        (Some(encoder), _) => (encoder.grad_block as usize, true),
-        (None, Some(ppo)) => (ppo.grad_block as usize, false),
-        (None, None) => unreachable!("Invariant: what does not learn from replay is PPO"),
-    };
-    let rows = encoder.ready_rows(grad_block);
-    let mut room = [0; 3];
-    for (way, bytes) in Checkpointing::ALL.into_iter().zip(&mut room) {
-        let weighed = if rows.is_empty() { None } else { encoder.weigh(&rows, thrift::keep(way))? };
-        // Elsewhere Burn's tape keeps everything; the figure is that of a CPU, read off once a preset.
-        *bytes = weighed.unwrap_or_else(|| grad_block as u64 * activation_bytes_per_sample(config.model.preset));
-    }
-    // Acting goes through the embedders in chunks of its own, and those rooms stay warm.
-    let chunk = encoder.ready_rows(PLAIN_CHUNK_ROWS);
-    let acting = if chunk.is_empty() { None } else { encoder.weigh(&chunk, Keep::Outputs)? };
-    let gradient = room.map(|_| parameter_bytes);
-    let both = [0, 1, 2].map(|way| room[way] + gradient[way]);
-    let mut request = whole(grad_block);
-    request.bytes_fixed += acting.unwrap_or(0) * request.threads as u64;
-    Ok(match from_replay {
-        true => BatchRequest { bytes_per_block: both, ..request },
-        false => BatchRequest { bytes_per_block: gradient, bytes_per_thread: room, ..request },
-    })
-}
-
-/// The largest divisor that a gradient block may have.
-fn largest_divisor(effective_batch: usize) -> usize {
-    (1..=MICRO_BATCH_MAX.min(effective_batch)).rev().find(|block| effective_batch.is_multiple_of(*block)).unwrap_or(1)
-}
-
-/// Bytes that one sample in flight holds between forward and backward where blocks cannot be weighed.
-fn activation_bytes_per_sample(preset: Preset) -> u64 {
-    match preset {
-        Preset::Tiny => 512 << 10,
-        Preset::Small => 2 << 20,
-        Preset::Full => 12 << 20,
-    }
 }

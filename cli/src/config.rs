@@ -9,7 +9,7 @@ use grandmodel_agents::{
     control::ControlConfig,
     space::ActionSpace,
 };
-use grandmodel_buffers::{BufferConfig, replay::ReplayConfig};
+use grandmodel_buffers::{BufferConfig, BuffersError, replay::ReplayConfig};
 use grandmodel_market::{MarketError, features::FeatureConfig, import::ImportConfig, synth::SynthConfig, venue::CostConfig};
 use grandmodel_memory::MemoryConfig;
 use grandmodel_trainer::{Algorithm, PpoConfig, QrdqnConfig, SacConfig, TrainConfig};
@@ -191,7 +191,13 @@ impl RunConfig {
         let encoder = self.is_market() && self.model.embedders;
         algorithm.validate(self.space(), &self.model.hidden(self.is_market()), self.model.lstm.is_some(), encoder)?;
         if algorithm.schedule().is_some() {
-            self.replay.validate()?;
+            self.replay.validate().map_err(|error| match error {
+                // It stands in the algorithm's table.
+                BuffersError::Setting { key: "replay.buffer_size", value, expected } => {
+                    anyhow!("{}.buffer_size was {value}, must be {expected}", self.algorithm().name())
+                }
+                other => other.into(),
+            })?;
         }
         self.train.validate()?;
         self.buffer.validate()?;
@@ -366,6 +372,7 @@ mod tests {
             ("name = \"t\"\n[control]\nid = \"CartPole-v2\"\n", vec![], "CartPole-v2"),
             ("name = \"t\"\n[control]\nid = \"Pendulum-v1\"\n[qrdqn]\n", vec![], "discrete actions"),
             ("name = \"t\"\n[control]\nid = \"CartPole-v1\"\n[sac]\nbuffer_size = 100\n", vec![], "sac.buffer_size was 100"),
+            ("name = \"t\"\n[control]\nid = \"CartPole-v1\"\n[qrdqn]\nbuffer_size = 600\n", vec![], "qrdqn.buffer_size was 600"),
             ("name = \"t\"\n[control]\nid = \"CartPole-v1\"\n[sac]\n[model]\nlstm = 8\n", vec![], "model.lstm"),
             ("name = \"t\"\n[data]\n[costs]\ncommission_bp = 2.0\n[env]\ninitial_cash = 1e5\n", vec![], "data.path"),
         ] {

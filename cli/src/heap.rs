@@ -1,5 +1,8 @@
 //! The allocator of this binary: what it has handed out, and orders to give back what it keeps at hand.
 
+#[cfg(any(test, feature = "heap-profile"))]
+pub mod sites;
+
 use std::{ffi::CStr, ptr::null_mut};
 
 use grandmodel_memory::AllocatorReading;
@@ -30,4 +33,17 @@ fn order(name: &CStr) {
     unsafe {
         tikv_jemalloc_sys::mallctl(name.as_ptr(), null_mut(), null_mut(), null_mut(), 0);
     }
+}
+
+/// Writes jemalloc's profile to a file.
+#[cfg(feature = "heap-profile")]
+fn dump_profile(path: &std::path::Path) -> anyhow::Result<()> {
+    let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut pointer = name.as_ptr();
+    // SAFETY: `prof.dump` reads one pointer to a nul-terminated path, which lives until the call has returned.
+    let code = unsafe {
+        tikv_jemalloc_sys::mallctl(c"prof.dump".as_ptr(), null_mut(), null_mut(), (&raw mut pointer).cast(), size_of_val(&pointer))
+    };
+    anyhow::ensure!(code == 0, "jemalloc does not write {}: error {code}", path.display());
+    Ok(())
 }

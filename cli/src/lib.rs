@@ -24,6 +24,7 @@ pub mod report;
 pub mod run_folder;
 pub mod screen;
 pub mod seeds;
+pub mod session;
 pub mod soak;
 pub mod spans;
 pub mod supervisor;
@@ -52,8 +53,8 @@ pub fn explain(error: &anyhow::Error) -> String {
 /// Names the file, line or key, the value found and what was expected.
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::Train { config: Some(config), settings, resume: None, seeds } => train::train(&config, &settings, seeds),
-        Command::Train { resume: Some(run), settings, .. } => train::resume(&run, &settings),
+        Command::Train { config: Some(config), settings, resume: None, seeds } => session::train(&config, &settings, seeds),
+        Command::Train { resume: Some(run), settings, .. } => session::resume(&run, &settings),
         Command::Train { .. } => unreachable!("Invariant: clap asks for a configuration or --resume"),
         Command::Evaluate { run, episodes, seed, best } => evaluate::run(&run, episodes, seed, best).map(|()| ExitCode::SUCCESS),
         Command::Plan { config, settings } => plan::run(&config, &settings).map(|()| ExitCode::SUCCESS),

@@ -9,6 +9,12 @@ use grandmodel_cli::{args::Args, explain, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Read by jemalloc before anything runs: one sample every 512 KiB.
+// SAFETY: the symbol is jemalloc's own name for a pointer to nul-terminated settings, which a slice begins with.
+#[cfg(feature = "heap-profile")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8] = b"prof:true,lg_prof_sample:19\0";
+
 fn main() -> ExitCode {
     // Software Vulkan complains on standard error where a session has no such folder, as on servers.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {

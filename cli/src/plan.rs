@@ -4,18 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use grandmodel_memory::{
-    BatchPlan, BatchRequest, ByteSize, GaugeRoots, Gauges,
+    BatchPlan, BatchRequest, ByteSize,
     plan::{Checkpointing, candidates},
 };
 
-use crate::{
-    cast::{batch_request, replay_shape},
-    config::RunConfig,
-    machine,
-    model::Model,
-    spans::MarketSpans,
-    train::lanes,
-};
+use crate::{admission::Learning, config::RunConfig, machine, model::Model, session::lanes, spans::MarketSpans};
 
 /// Prints what the budget is, what lies in it whatever the batch, and every plan of a batch with the one that a run would take.
 ///
@@ -24,32 +17,32 @@ use crate::{
 pub fn run(config: &Path, settings: &[String]) -> Result<()> {
     let config = RunConfig::load(config, settings)?;
     machine::start_workers(config.train.threads)?;
-    let reading = Gauges::open(&GaugeRoots::default())?.read()?;
-    let budget = config.memory.budget.resolve(reading.limit_bytes())?;
     let spans = if config.is_market() { Some(MarketSpans::prepare(&config)?) } else { None };
     let lanes = lanes(&config, spans.as_ref())?;
     let model = Model::new(&config, lanes.observation_width())?;
-    let replay = replay_shape(&config, &lanes);
-    let encoder = model.encoder_learner(lanes.spans().to_vec());
-    let request = batch_request(&config, &model, encoder.as_ref())?;
+    let learning = Learning::weigh(&config, &model, lanes, spans.as_ref())?;
+    let Learning { request, needs, budget, .. } = &learning;
 
     let size = |bytes: u64| ByteSize(bytes).rounded();
-    println!("budget     {} of {} that this machine or its cgroup grants", size(budget), reading.limit_bytes().map_or("?".into(), size));
+    println!("budget     {} (memory.budget {})", size(*budget), config.memory.budget);
+    println!("in use     {} before anything is started", size(needs.used));
     println!("tables     {}, mapped from files where they are cached", size(spans.as_ref().map_or(0, MarketSpans::table_bytes)));
-    match replay {
-        Some(_) => println!("replay     at most {}, {} transitions", config.replay.capacity, config.replay.buffer_size),
+    match learning.replay {
+        Some(_) => println!("replay     {} to {}, {} transitions", size(needs.buffer), config.replay.capacity, config.replay.buffer_size),
         None => println!("rollouts   at most {}", config.buffer.capacity),
     }
     println!("parameters {}, with moments, gradient and the copy that acts {}", model.num_parameters(), size(request.bytes_fixed));
-    print_plans(&request, &config, budget)
+    println!("judging    {} at the end", size(needs.judging));
+    print_plans(request, &config, *budget)?;
+    learning.check(&config.memory)
 }
 
 fn print_plans(request: &BatchRequest, config: &RunConfig, budget: u64) -> Result<()> {
     let BatchRequest { effective_batch, grad_block, threads, .. } = *request;
-    let share = config.memory.batch_bytes(budget);
+    let room = request.room(&config.memory, budget);
     println!(
-        "batch      {effective_batch} samples in blocks of {grad_block}, {threads} threads; at most {} (memory.batch_share {})\n",
-        ByteSize(share).rounded(),
+        "batch      {effective_batch} samples in blocks of {grad_block}, {threads} threads; at most {} (memory.batch_share {}, and what the rest leaves)\n",
+        ByteSize(room).rounded(),
         config.memory.batch_share
     );
     let chosen = BatchPlan::choose(request, &config.memory, budget);
@@ -63,7 +56,7 @@ fn print_plans(request: &BatchRequest, config: &RunConfig, budget: u64) -> Resul
             let is_chosen = chosen.as_ref().is_ok_and(|plan| (plan.micro_batch, plan.checkpointing) == (micro_batch, checkpointing));
             let note = if is_chosen {
                 "  <- chosen"
-            } else if bytes > share {
+            } else if bytes > room {
                 "  too large"
             } else {
                 ""
@@ -77,5 +70,5 @@ fn print_plans(request: &BatchRequest, config: &RunConfig, budget: u64) -> Resul
             );
         }
     }
-    Ok(chosen.map(drop)?)
+    Ok(())
 }

@@ -18,7 +18,7 @@ use crate::{
     cast::{Stream, seed_of},
     config::RunConfig,
     heap,
-    train::{self, Ended},
+    session::{self, Ended},
 };
 
 /// Cycles at the beginning that warm pools and thread caches up and are not judged.
@@ -64,7 +64,7 @@ fn ramp(config: RunConfig, per_second: ByteSize) -> Result<ExitCode> {
         }
         held.len() as u64 * RAMP_PIECE as u64
     });
-    let ended = train::run(config, None);
+    let ended = session::run(config, None);
     drop(stop);
     let grown = growing.join().unwrap_or(0);
     println!("grew by {} at {}/s", ByteSize(grown).rounded(), per_second.rounded());
@@ -81,7 +81,7 @@ fn cycles(config: &RunConfig, time: Duration, leak: Option<ByteSize>) -> Result<
     let (started, mut points) = (Instant::now(), Vec::with_capacity(POINTS_MAX));
     let mut cycle = 0_usize;
     while (started.elapsed() < time && points.len() < POINTS_MAX) || points.len() < POINTS_MIN {
-        match train::run(config.clone(), None)? {
+        match session::run(config.clone(), None)? {
             Ended::Finished(_) => {}
             Ended::Stopped(code) => return Ok(ExitCode::from(code)),
         }
@@ -120,6 +120,8 @@ fn cycles(config: &RunConfig, time: Duration, leak: Option<ByteSize>) -> Result<
     if let Some(cycles) = gauges.read()?.limit_bytes().and_then(|limit| report.lasts(limit as f64)) {
         println!("at this slope the memory of this machine lasts {cycles:.0} cycles");
     }
+    #[cfg(feature = "heap-profile")]
+    heap::sites::print();
     match (report.leaks, leak) {
         (false, None) => Ok(ExitCode::SUCCESS),
         (true, Some(bytes)) => {

@@ -1,8 +1,8 @@
-//! The supervisor: a child's failure in; a child re-created from its factory, or the order to save and stop, out.
+//! The supervisor: an embedder's failure in; four re-created from their factory, or the order to save and stop, out.
 //!
-//! actix's own `Supervisor` starts the same value again and does not catch panics; ours makes a new actor from published weights, so a
-//! broken value cannot come back. Embedders hold nothing but published weights and are re-created; whoever holds state that only a
-//! checkpoint has (agent, buffer, learner) is not: its failure stops the run.
+//! actix's own `Supervisor` starts the same value again and does not catch panics; ours makes new actors from published weights, so a broken value cannot come
+//! back. Embedders hold nothing but published weights and are re-created while the run goes on; whoever holds state that only a checkpoint has (agent, buffer,
+//! learner) comes back with all others from the newest one (`session.rs`), as often as the same intensity allows.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use grandmodel_embedders::{EmbedderKind, EmbeddersError, Published, messages::In
 use grandmodel_trainer::{actor::LearnerActor, messages::RewireInstalls};
 use tracing::warn;
 
-use crate::messages::{Child, ChildFailed, Verdict};
+use crate::messages::{EmbedderFailed, Verdict};
 
 /// How often children may be re-created before the run is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +104,11 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 }
 
-impl Handler<ChildFailed> for Supervisor {
+impl Handler<EmbedderFailed> for Supervisor {
     type Result = ResponseFuture<Verdict>;
 
-    fn handle(&mut self, failed: ChildFailed, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, failed: EmbedderFailed, _: &mut Context<Self>) -> Self::Result {
         let stop = |reason: String| -> Self::Result { Box::pin(std::future::ready(Verdict::Stop { reason })) };
-        if failed.child != Child::Embedders {
-            return stop(format!("{:?} cannot be re-created, it holds state: {}", failed.child, failed.cause));
-        }
         if !self.log.allow(self.started.elapsed()) {
             let RestartIntensity { max_restarts, within } = self.log.intensity;
             return stop(format!("{max_restarts} restarts within {} s were not enough: {}", within.as_secs(), failed.cause));

@@ -1,9 +1,8 @@
-//! `grandmodel train`: the loop of a run. Collect, learn, look, save; then the outcome on held-out bars. It decides nothing about
-//! trading or learning: it sends messages, awaits answers and writes files.
+//! The loop of a run. Collect, learn, look, save; then the outcome on held-out bars. It decides nothing about trading or learning: it sends messages, awaits
+//! answers and writes files.
 
 use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,17 +13,14 @@ use anyhow::{Context, Result, bail};
 use grandmodel_agents::{
     AgentsError,
     backtest::BacktestResult,
-    control::VecControlEnv,
-    env::VecMarketEnv,
     episode::EpisodeStats,
-    lanes::{LaneEnv, Lanes, Scaling},
     messages::{Collect, Collected, Evaluate, LaneGroupState, RestoreLanes, TakeLanes},
 };
 use grandmodel_buffers::{
     messages::{RestoreContents, TakeContents},
     replay::{Contents, ReplayShape},
 };
-use grandmodel_embedders::{PolicyVersion, device::Device};
+use grandmodel_embedders::PolicyVersion;
 use grandmodel_memory::{
     ByteSize, Rung,
     messages::{MemorySample, ObserveMemory, SampleNow},
@@ -38,24 +34,18 @@ use grandmodel_trainer::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admission,
-    cast::{self, Cast, Stream, seed_of},
+    cast::{Cast, Stream, seed_of},
     config::RunConfig,
-    control_outcome, machine,
-    messages::{Child, ChildFailed, Verdict},
-    model::Model,
+    control_outcome,
+    messages::{EmbedderFailed, Verdict},
     outcome::{self, Trained},
-    report::Manifest,
     run_folder::RunFolder,
     screen::{Screen, say},
-    seeds::{self, Outcome},
+    seeds::Outcome,
+    session::{EXIT_OUT_OF_MEMORY, EXIT_STOPPED, Ended, is_lost_actor},
     spans::MarketSpans,
 };
 
-/// Exit code of a run that was stopped by Ctrl-C and can be resumed.
-pub const EXIT_STOPPED: u8 = 130;
-/// Exit code of a run that saved itself because its memory budget was all but used up; it can be resumed with a larger one. As `EX_TEMPFAIL` of sysexits.
-pub const EXIT_OUT_OF_MEMORY: u8 = 75;
 /// Rows embedded at once in evaluations.
 pub const EVALUATION_BLOCK: u32 = 4096;
 
@@ -78,180 +68,26 @@ impl RunState {
 
 /// The weights that did best: on a market on the validation part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Best {
+pub(crate) struct Best {
     step: u64,
     score: f64,
     #[serde(skip)]
     parameters: Vec<f32>,
 }
 
-/// Trains from a configuration file; with several seeds one run after the other, and what they say together.
-///
-/// # Errors
-/// Whatever is wrong, before anything is written; later, what stopped the run.
-pub fn train(config: &Path, settings: &[String], num_seeds: u32) -> Result<ExitCode> {
-    let first = RunConfig::load(config, settings)?;
-    let mut runs = Vec::new();
-    for seed in (0..u64::from(num_seeds)).map(|i| first.seed + i) {
-        match run(RunConfig { seed, ..first.clone() }, None)? {
-            Ended::Finished(outcome) => runs.push((seed, outcome.scores)),
-            Ended::Stopped(code) => return Ok(ExitCode::from(code)),
-        }
-    }
-    if num_seeds > 1 {
-        println!("seeds      {}", seeds::summarise(&first, &runs)?.display());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Goes on from the newest checkpoint of a run folder.
-///
-/// # Errors
-/// No checkpoint, a damaged one, or settings that do not fit it.
-pub fn resume(run_folder: &Path, settings: &[String]) -> Result<ExitCode> {
-    let folder = RunFolder::open(run_folder)?;
-    let newest = checkpoint::latest(&folder.checkpoints())?;
-    let checkpoint = checkpoint::read(&newest)?;
-    let config = RunConfig::parse(&checkpoint.config, settings).with_context(|| newest.display().to_string())?;
-    println!("resuming {} from {}", folder.path().display(), newest.display());
-    match run(config, Some((folder, checkpoint)))? {
-        Ended::Finished(_) => Ok(ExitCode::SUCCESS),
-        Ended::Stopped(code) => Ok(ExitCode::from(code)),
-    }
-}
-
-/// How a run ended.
-pub enum Ended {
-    /// It has learned all its steps.
-    Finished(Outcome),
-    /// By Ctrl-C or at the end of its memory budget, with the exit code that says which; it can be resumed.
-    Stopped(u8),
-}
-
-/// One run from its first step, or from a checkpoint.
-///
-/// # Errors
-/// Whatever is wrong, before anything is written; later, what stopped the run.
-pub fn run(config: RunConfig, resumed: Option<(RunFolder, Checkpoint<RunState>)>) -> Result<Ended> {
-    let threads = machine::start_workers(config.train.threads)?;
-    let spans = if config.is_market() { Some(MarketSpans::prepare(&config)?) } else { None };
-    match (&spans, &config.control) {
-        (Some(spans), _) => say(&config, &spans.understood),
-        (None, Some(control)) => {
-            say(&config, format_args!("task       {}, {} lanes, seed {}", control.id, config.algorithm().num_envs(), config.seed));
-        }
-        (None, None) => unreachable!("Invariant: a checked configuration has a market or a task"),
-    }
-    let lanes = lanes(&config, spans.as_ref())?;
-    let model = Model::new(&config, lanes.observation_width())?;
-    say(&config, format_args!("model      {}, on {}, {threads} threads", described(&config, &model), machine::device_name(&model.device)));
-    actix::System::new().block_on(session(&config, resumed, spans.as_ref(), lanes, model))
-}
-
-fn described(config: &RunConfig, model: &Model) -> String {
-    let (encoder, head) = (model.num_encoder_parameters(), model.head.parameters.len());
-    let name = config.algorithm().name();
-    if encoder > 0 {
-        format!("{name}, {:?}, {encoder} + {head} parameters", config.model.preset)
-    } else {
-        format!("{name}, {head} parameters")
-    }
-}
-
-/// Lanes over the training part, or of the task.
-///
-/// # Errors
-/// Settings that cannot work.
-pub fn lanes(config: &RunConfig, spans: Option<&MarketSpans>) -> Result<Lanes> {
-    let algorithm = config.algorithm();
-    let (seed, num_envs) = (seed_of(config.seed, Stream::Lanes), algorithm.num_envs() as usize);
-    let (env, rewards) = match (spans, &config.control) {
-        (Some(spans), _) => {
-            let env = VecMarketEnv::new(spans.train.clone(), config.env(), &config.risk, config.costs.as_ref(), num_envs, seed)?;
-            (LaneEnv::Market(env), true)
-        }
-        (None, Some(control)) => (LaneEnv::Control(VecControlEnv::new(control, num_envs, seed)?), config.model.normalize_reward),
-        (None, None) => unreachable!("Invariant: a checked configuration has a market or a task"),
-    };
-    Ok(Lanes::new(env, Scaling { rewards, observations: config.model.normalize_observation, gamma: algorithm.gamma() }))
-}
-
-async fn session(
-    config: &RunConfig,
-    resumed: Option<(RunFolder, Checkpoint<RunState>)>,
-    spans: Option<&MarketSpans>,
-    lanes: Lanes,
-    model: Model,
-) -> Result<Ended> {
-    let (shapes, replay, device) = (model.shapes(), cast::replay_shape(config, &lanes), model.device.clone());
-    let cast = Cast::start(config, model, Some(lanes), spans.map_or(0, MarketSpans::table_bytes)).await?;
-    if let Err(refused) = admission::admit(config, &cast, spans, replay.as_ref()).await {
-        cast.stop();
-        return Err(refused);
-    }
-    let config_text = config.to_toml()?;
-    let (folder, checkpoint) = match resumed {
-        Some((folder, checkpoint)) => (folder, Some(checkpoint)),
-        None => (RunFolder::create(&config.runs, &config_text, &manifest(config, &device))?, None),
-    };
-    let algorithm = config.algorithm();
-    let mut run = Run { config, algorithm, config_text, spans, cast, folder, shapes, replay, best: None, stopped: stop_signal() };
-    let finished = run.go(checkpoint).await;
-    let Run { cast, folder, .. } = run;
-    cast.stop();
-    match finished {
-        Ok(ended) => Ok(ended),
-        Err(error) => {
-            let kept = folder.path().display().to_string();
-            let resumable = checkpoint::latest(&folder.checkpoints()).is_ok();
-            if !folder.discard_if_unused()? {
-                let next = if resumable { format!("; after mending the cause: grandmodel train --resume {kept}") } else { String::new() };
-                eprintln!("the run so far is in {kept}{next}");
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Set once Ctrl-C was pressed; the loop looks at it between two updates. A second Ctrl-C ends the process at once.
-fn stop_signal() -> Arc<AtomicBool> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let flag = stopped.clone();
-    actix::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(i32::from(EXIT_STOPPED));
-            }
-        }
-    });
-    stopped
-}
-
-/// What the run folder says of this run and this machine.
-pub fn manifest(config: &RunConfig, device: &Device) -> Manifest {
-    Manifest {
-        format: crate::report::FORMAT,
-        config_name: config.name.clone(),
-        seed: config.seed,
-        git_hash: machine::git_hash(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        machine: machine::describe(device),
-        started: machine::now(),
-    }
-}
-
 /// One training run on its way.
-struct Run<'a> {
-    config: &'a RunConfig,
-    algorithm: Algorithm,
-    config_text: String,
-    spans: Option<&'a MarketSpans>,
-    cast: Cast,
-    folder: RunFolder,
-    shapes: Vec<ParameterShape>,
-    replay: Option<ReplayShape>,
-    best: Option<Best>,
-    stopped: Arc<AtomicBool>,
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a RunConfig,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) config_text: String,
+    pub(crate) spans: Option<&'a MarketSpans>,
+    pub(crate) cast: Cast,
+    pub(crate) folder: RunFolder,
+    pub(crate) shapes: Vec<ParameterShape>,
+    pub(crate) replay: Option<ReplayShape>,
+    pub(crate) best: Option<Best>,
+    /// Set once Ctrl-C was pressed.
+    pub(crate) stopped: Arc<AtomicBool>,
 }
 
 /// Where a run stands.
@@ -264,7 +100,11 @@ struct At {
 }
 
 impl Run<'_> {
-    async fn go(&mut self, checkpoint: Option<Checkpoint<RunState>>) -> Result<Ended> {
+    /// From the first step, or from a checkpoint, to the end.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub(crate) async fn go(&mut self, checkpoint: Option<Checkpoint<RunState>>) -> Result<Ended> {
         let mut at = match checkpoint {
             Some(checkpoint) => self.restore(checkpoint).await?,
             None => At::default(),
@@ -274,6 +114,8 @@ impl Run<'_> {
         let (per_round, total) = (self.algorithm.steps_per_round(), self.algorithm.num_rounds() * self.algorithm.steps_per_round());
         let settings = &self.config.train;
         while at.step < total && !self.stopped.load(Ordering::Relaxed) && !self.is_out_of_memory().await? {
+            #[cfg(test)]
+            crate::session::tests::strike(at.step, &self.cast);
             let collected = self.collect(at).await?;
             screen.take(&collected);
             let before = at.step;
@@ -340,11 +182,10 @@ impl Run<'_> {
                 Ok(collected) => return Ok(collected),
                 Err(error) => error,
             };
-            let child = match &error {
-                AgentsError::Actor { actor: "embedder", .. } | AgentsError::Embedders(_) => Child::Embedders,
-                _ => Child::Agent,
-            };
-            let verdict = self.cast.supervisor.send(ChildFailed { child, cause: error.to_string() }).await?;
+            if !matches!(error, AgentsError::Actor { actor: "embedder", .. } | AgentsError::Embedders(_)) {
+                return self.give_up(at, error.into()).await;
+            }
+            let verdict = self.cast.supervisor.send(EmbedderFailed { cause: error.to_string() }).await?;
             if let Verdict::Stop { reason } = verdict {
                 return self.give_up(at, anyhow::Error::from(error).context(reason)).await;
             }
@@ -353,7 +194,9 @@ impl Run<'_> {
 
     /// What is known so far is kept, and the error goes on.
     async fn give_up<T>(&self, at: At, error: anyhow::Error) -> Result<T> {
-        if let Err(lost) = self.save(at).await {
+        if !is_lost_actor(&error)
+            && let Err(lost) = self.save(at).await
+        {
             eprintln!("no checkpoint of step {} could be written: {lost:#}", at.step);
         }
         Err(error)

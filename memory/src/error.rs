@@ -69,9 +69,9 @@ pub enum MemoryError {
     },
     /// Even the smallest micro-batch does not fit.
     #[error(
-        "the smallest micro-batch of {micro_batch} samples needs {} ({} fixed + {} in flight) but the batch's share of the budget is {}; \
+        "the smallest micro-batch of {micro_batch} samples needs {} ({} fixed + {} in flight) but the budget has room for {}; \
          a memory.budget of {budget_needed} would fit it, or a model of at most {} fixed at this budget",
-        .needed.rounded(), .fixed.rounded(), .in_flight.rounded(), .share.rounded(), .fixed_fits.rounded()
+        .needed.rounded(), .fixed.rounded(), .in_flight.rounded(), .room.rounded(), .fixed_fits.rounded()
     )]
     PlanDoesNotFit {
         /// Smallest micro-batch that the limits allow.
@@ -82,8 +82,8 @@ pub enum MemoryError {
         fixed: ByteSize,
         /// Bytes that do.
         in_flight: ByteSize,
-        /// Bytes that a batch may use.
-        share: ByteSize,
+        /// Bytes that a batch may use: its share, or what others leave.
+        room: ByteSize,
         /// Smallest budget with which this request fits.
         budget_needed: ByteSize,
         /// Largest fixed part that fits this budget; 0 when the samples alone do not.

@@ -61,6 +61,8 @@ pub struct BatchRequest {
     pub grad_block: usize,
     /// Blocks that are worked on side by side.
     pub threads: usize,
+    /// Bytes that the rest of the run holds meanwhile: a batch may use what they leave of the budget, if that is less than its share.
+    pub bytes_beside: u64,
     /// Bytes that do not depend on the micro-batch.
     pub bytes_fixed: u64,
     /// Bytes of every block in flight, by [`Checkpointing::ALL`].
@@ -76,6 +78,27 @@ impl BatchRequest {
         let at_work = blocks.min(self.threads.max(1) as u64);
         let (block, thread) = (self.bytes_per_block[checkpointing as usize], self.bytes_per_thread[checkpointing as usize]);
         self.bytes_fixed.saturating_add(block.saturating_mul(blocks)).saturating_add(thread.saturating_mul(at_work))
+    }
+
+    /// Bytes of the smallest plan.
+    ///
+    /// # Errors
+    /// Sizes that no budget can plan.
+    pub fn least(&self) -> Result<u64, MemoryError> {
+        let micro_batch = candidates(self.effective_batch, self.grad_block)?[0];
+        Ok(Checkpointing::ALL.into_iter().map(|way| self.predict(micro_batch, way)).min().unwrap_or(u64::MAX))
+    }
+
+    /// Bytes that a plan may take under a budget.
+    pub fn room(&self, config: &MemoryConfig, budget_bytes: u64) -> u64 {
+        config.batch_bytes(budget_bytes).min(budget_bytes.saturating_sub(self.bytes_beside))
+    }
+
+    /// Smallest budget, in whole MiB, under which `needed` bytes fit the room.
+    pub fn budget_for(&self, config: &MemoryConfig, needed: u64) -> ByteSize {
+        // Rounded up, so that the figure is one to type and surely suffices after the share is rounded down.
+        let of_share = (needed as f64 / config.batch_share / f64::from(1 << 20)).ceil() as u64;
+        ByteSize::mib(of_share.max(needed.saturating_add(self.bytes_beside).div_ceil(1 << 20)).max(1))
     }
 
     /// Time of a plan in blocks one after the other.
@@ -97,7 +120,7 @@ impl BatchPlan {
     pub fn choose(request: &BatchRequest, config: &MemoryConfig, budget_bytes: u64) -> Result<Self, MemoryError> {
         let BatchRequest { effective_batch, grad_block, bytes_fixed, .. } = *request;
         let candidates = candidates(effective_batch, grad_block)?;
-        let share = config.batch_bytes(budget_bytes);
+        let room = request.room(config, budget_bytes);
         let plans = Checkpointing::ALL.into_iter().flat_map(|checkpointing| {
             candidates.iter().rev().map(move |&micro_batch| Self {
                 micro_batch,
@@ -108,22 +131,19 @@ impl BatchPlan {
         });
         let time = |plan: &Self| request.time(plan.micro_batch, plan.checkpointing);
         // The first of the fastest: the largest.
-        let fitting = plans.filter(|plan| plan.predicted_bytes <= share).min_by(|a, b| time(a).total_cmp(&time(b)));
+        let fitting = plans.filter(|plan| plan.predicted_bytes <= room).min_by(|a, b| time(a).total_cmp(&time(b)));
         if let Some(plan) = fitting {
             return Ok(plan);
         }
-        let micro_batch = candidates[0];
-        let needed = Checkpointing::ALL.into_iter().map(|way| request.predict(micro_batch, way)).min().unwrap_or(u64::MAX);
-        // Rounded up to a whole MiB, so that the figure is one to type and surely suffices after the share is rounded down.
-        let budget_needed = (needed as f64 / config.batch_share / f64::from(1 << 20)).ceil() as u64;
+        let needed = request.least()?;
         Err(MemoryError::PlanDoesNotFit {
-            micro_batch,
+            micro_batch: candidates[0],
             needed: ByteSize(needed),
             fixed: ByteSize(bytes_fixed),
             in_flight: ByteSize(needed - bytes_fixed),
-            share: ByteSize(share),
-            budget_needed: ByteSize::mib(budget_needed.max(1)),
-            fixed_fits: ByteSize(share.saturating_sub(needed - bytes_fixed)),
+            room: ByteSize(room),
+            budget_needed: request.budget_for(config, needed),
+            fixed_fits: ByteSize(room.saturating_sub(needed - bytes_fixed)),
         })
     }
 }
@@ -181,7 +201,7 @@ mod tests {
     /// One thread; bytes of a block fall to a half and a quarter with checkpointing.
     fn request(effective_batch: usize, grad_block: usize, bytes_fixed: u64, block_bytes: u64) -> BatchRequest {
         let bytes_per_block = [block_bytes, block_bytes / 2, block_bytes / 4];
-        BatchRequest { effective_batch, grad_block, threads: 1, bytes_fixed, bytes_per_block, bytes_per_thread: [0; 3] }
+        BatchRequest { effective_batch, grad_block, threads: 1, bytes_beside: 0, bytes_fixed, bytes_per_block, bytes_per_thread: [0; 3] }
     }
 
     fn choose(
@@ -255,13 +275,30 @@ mod tests {
                 needed: ByteSize::mib(26),
                 fixed: ByteSize::mib(10),
                 in_flight: ByteSize::mib(16),
-                share: ByteSize::mib(20),
+                room: ByteSize::mib(20),
                 budget_needed: ByteSize::mib(52),
                 fixed_fits: ByteSize::mib(4),
             }
         );
         assert!(choose(128, 8, 10 * MIB, 64 * MIB, 52 * MIB).is_ok());
         assert!(choose(128, 8, 4 * MIB, 64 * MIB, 40 * MIB).is_ok());
+    }
+
+    #[test]
+    fn what_others_hold_leaves_less_than_the_share() {
+        // Half of 40 is 20, but 25 are held beside: 15 are left, for 10 fixed and one block of 4.
+        let beside = BatchRequest { bytes_beside: 25 * MIB, ..request(128, 8, 10 * MIB, 4 * MIB) };
+        let config = MemoryConfig::default();
+        let plan = BatchPlan::choose(&beside, &config, 40 * MIB).unwrap();
+        assert_eq!((plan.micro_batch, plan.checkpointing, plan.predicted_bytes), (8, Checkpointing::Off, 14 * MIB));
+        // The smallest plan is 11; with 25 that is 36, more than twice 11.
+        match BatchPlan::choose(&beside, &config, 35 * MIB) {
+            Err(MemoryError::PlanDoesNotFit { budget_needed, room, .. }) => {
+                assert_eq!((budget_needed, room), (ByteSize::mib(36), ByteSize::mib(10)));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(BatchPlan::choose(&beside, &config, 36 * MIB).is_ok());
     }
 
     #[test]
@@ -282,11 +319,12 @@ mod tests {
         #[test]
         fn equals_the_obvious_search(
             blocks in 1_usize..400, block in 1_usize..40, threads in 1_usize..9, fixed in 0_u64..1000,
-            per_block in 0_u64..500, per_thread in 0_u64..500, budget in 0_u64..40_000,
+            per_block in 0_u64..500, per_thread in 0_u64..500, beside in 0_u64..20_000, budget in 0_u64..40_000,
         ) {
             let effective = blocks * block;
             let config = MemoryConfig::default();
-            let request = BatchRequest { threads, bytes_per_thread: [per_thread, per_thread / 2, per_thread / 3], ..request(effective, block, fixed, per_block) };
+            let bytes_per_thread = [per_thread, per_thread / 2, per_thread / 3];
+            let request = BatchRequest { threads, bytes_beside: beside, bytes_per_thread, ..request(effective, block, fixed, per_block) };
             let allowed = |m: &usize| effective.is_multiple_of(*m) && m.is_multiple_of(block) && *m <= 512 && *m >= 8.min(effective) && effective / m <= 32;
             let mut oracle: Option<(f64, usize, Checkpointing)> = None;
             for way in Checkpointing::ALL {
@@ -295,7 +333,7 @@ mod tests {
                     let bytes = fixed + alive * request.bytes_per_block[way as usize] + alive.min(threads as u64) * request.bytes_per_thread[way as usize];
                     let factor = [1.0, 1.05, 4.0 / 3.0][way as usize];
                     let time = ((effective / m) * (m / block).div_ceil(threads)) as f64 * factor;
-                    if bytes <= config.batch_bytes(budget) && oracle.is_none_or(|(best, ..)| time < best) {
+                    if 2 * bytes <= budget && bytes + beside <= budget && oracle.is_none_or(|(best, ..)| time < best) {
                         oracle = Some((time, m, way));
                     }
                 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use grandmodel_cli::{args::Args, explain, run, train::EXIT_STOPPED};
+use grandmodel_cli::{args::Args, explain, run, session::EXIT_STOPPED};
 
 /// Arguments of the process, one a line.
 const ARGUMENTS: &str = "GRANDMODEL_TEST_ARGUMENTS";

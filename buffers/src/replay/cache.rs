@@ -45,6 +45,12 @@ impl PageCache {
         columns.into_iter().map(|column| column.capacity() as u64 * 4).sum()
     }
 
+    /// Whether it holds the page.
+    #[inline]
+    pub(super) fn holds(&self, page: usize) -> bool {
+        self.entry_of[page] != NONE
+    }
+
     /// The entry that holds the page.
     #[inline]
     pub(super) fn find(&mut self, page: usize) -> Option<u32> {

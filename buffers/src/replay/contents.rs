@@ -141,7 +141,10 @@ impl ReplayStore {
             let Stored::Packed(packed) = self.segments.slots[slot].stored.clone() else { continue };
             let held = &self.segments.slots[slot];
             let stored = match (held.charged_as, &self.config.cold_folder) {
-                (Tier::Cold, Some(folder)) if packed.file_bytes() == 0 => Stored::Packed(Arc::new(packed.to_file(folder)?)),
+                (Tier::Cold, Some(folder)) if packed.file_bytes() == 0 => {
+                    self.observation.spilled += 1;
+                    Stored::Packed(Arc::new(packed.to_file(folder)?))
+                }
                 (Tier::Hot, _) => self.segments.unpack(slot, &packed)?,
                 (Tier::Warm, _) if held.packed_bytes.is_some_and(|bytes| bytes >= held.raw_bytes) => self.segments.unpack(slot, &packed)?,
                 _ => continue,

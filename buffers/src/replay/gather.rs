@@ -46,6 +46,9 @@ impl ReplayStore {
         let mut powers = [1.0; N_STEP_MAX + 1];
         (1..=n_step).for_each(|k| powers[k] = powers[k - 1] * gamma);
         let (cursor, lanes) = (self.cursor, u64::from(self.shape.num_envs));
+        if self.observation.spilled > 0 {
+            self.segments.fetch_mapped(out, n_step * lanes as usize);
+        }
         let is_counted = self.config.eviction == Eviction::LeastRecentlyUsed;
         for slot in out.slot.iter().take(AHEAD) {
             self.segments.fetch(*slot as usize, lanes as usize);
@@ -233,6 +236,29 @@ impl Segments {
         let row = self.row(next)?;
         read_observation(&layout, row, sample, &mut out.next_table, &mut out.next_row, &mut out.next_observation);
         Ok(())
+    }
+
+    /// Asks for the pages in mapped files that a batch will read: those of its rows, and of the rows so far ahead.
+    fn fetch_mapped(&self, batch: &ReplayBatch, ahead: usize) {
+        let page_rows = self.pages.page_rows;
+        let fetch = |slot: usize, first: usize, last: usize| {
+            let Stored::Packed(packed) = &self.slots[slot].stored else { return };
+            let number = slot * self.pages.pages_max();
+            if !(first..=last).all(|page| self.cache.holds(number + page)) {
+                packed.fetch(first..=last);
+            }
+        };
+        for (at, stamp) in batch.slot.iter().zip(&batch.stamp) {
+            let (slot, index) = (*at as usize / SEGMENT_LEN, *at as usize % SEGMENT_LEN);
+            let last = index + ahead;
+            fetch(slot, index / page_rows, last.min(SEGMENT_LEN - 1) / page_rows);
+            if last >= SEGMENT_LEN
+                && let Some(next) = self.slot_of(stamp + (last / SEGMENT_LEN) as u64)
+            {
+                let page = last % SEGMENT_LEN / page_rows;
+                fetch(next, page, page);
+            }
+        }
     }
 
     /// Asks for the cache lines of a row, and of the next one of its lane, before they are needed.

@@ -7,8 +7,9 @@ use std::{
     hint::black_box,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
 };
 
 use anyhow::{Context, Result};
@@ -65,21 +66,38 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 
 /// Most live bytes during the work beyond those before it.
 fn peak_of(work: impl FnOnce()) -> Result<u64> {
-    let live = || heap::reading().context("the allocator does not say what is live").map(|reading| reading.live_bytes);
-    let before = live()?;
-    let (running, most) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(before)));
-    let watcher = {
-        let (running, most) = (running.clone(), most.clone());
-        std::thread::spawn(move || {
-            while running.load(Ordering::Relaxed) {
-                most.fetch_max(heap::reading().map_or(0, |reading| reading.live_bytes), Ordering::Relaxed);
-            }
-        })
-    };
+    let watch = Watch::begin()?;
     work();
-    running.store(false, Ordering::Relaxed);
-    let _ = watcher.join();
-    Ok(most.load(Ordering::Relaxed) - before)
+    Ok(watch.end())
+}
+
+/// Looks at live bytes all the time.
+pub(super) struct Watch {
+    before: u64,
+    running: Arc<AtomicBool>,
+    watcher: JoinHandle<u64>,
+}
+
+impl Watch {
+    pub(super) fn begin() -> Result<Self> {
+        let before = heap::reading().context("the allocator does not say what is live")?.live_bytes;
+        let running = Arc::new(AtomicBool::new(true));
+        let goes_on = running.clone();
+        let watcher = std::thread::spawn(move || {
+            let mut most = before;
+            while goes_on.load(Ordering::Relaxed) {
+                most = most.max(heap::reading().map_or(0, |reading| reading.live_bytes));
+            }
+            most
+        });
+        Ok(Self { before, running, watcher })
+    }
+
+    /// Most live bytes since it began beyond those at its beginning.
+    pub(super) fn end(self) -> u64 {
+        self.running.store(false, Ordering::Relaxed);
+        self.watcher.join().map_or(0, |most| most - self.before)
+    }
 }
 
 fn monitor(bench: &mut Bench) -> Result<()> {

@@ -11,6 +11,7 @@ mod market;
 mod memory;
 mod network;
 mod peak;
+mod prediction;
 mod replay;
 mod runs;
 mod store;
@@ -243,6 +244,7 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     replay::rows(&mut bench)?;
     control::rows(&mut bench)?;
     memory::rows(&mut bench)?;
+    prediction::rows(&mut bench)?;
     if let Some(path) = json {
         let report = Report { header, rows: &bench.rows, figures: &bench.figures, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;

@@ -7,12 +7,13 @@ use grandmodel_trainer::messages::{Learn, Publish};
 
 use super::Bench;
 use crate::{
+    admission::Learning,
     cast::Cast,
     config::RunConfig,
     model::Model,
     profile::{ProfileRow, Taps},
+    session,
     spans::MarketSpans,
-    train,
 };
 
 /// A name to ask for, a configuration, and how much of it is run.
@@ -66,10 +67,11 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 /// The loop of a run without its evaluations and files.
 async fn run(config: &RunConfig) -> Result<Vec<ProfileRow>> {
     let spans = if config.is_market() { Some(MarketSpans::prepare(config)?) } else { None };
-    let lanes = train::lanes(config, spans.as_ref())?;
+    let lanes = session::lanes(config, spans.as_ref())?;
     let model = Model::new(config, lanes.observation_width())?;
     let (algorithm, taps) = (config.algorithm(), Taps::watching());
-    let cast = Cast::start_watched(config, model, Some(lanes), spans.as_ref().map_or(0, MarketSpans::table_bytes), &taps).await?;
+    let learning = Learning::weigh(config, &model, lanes, spans.as_ref())?;
+    let cast = Cast::start_watched(config, model, Some(learning), spans.as_ref().map_or(0, MarketSpans::table_bytes), &taps).await?;
     let learner = cast.learner.clone().context("Invariant: a training run has a learner")?;
     let [of_agent, of_learner] = cast.threads();
     let collect = taps.tap("agent", &of_agent, cast.agent.clone().recipient());

@@ -263,15 +263,22 @@ async fn plans_follow_the_budget_and_refusals_say_what_fits() {
     let memory = Memory::new(config(), &machine.roots()).unwrap().start();
     // Half of 100 MiB: 10 + 8 a block of 8 <= 50 -> 32 of 128.
     let bytes_per_block = [8 * MIB; 3];
-    let asked =
-        BatchRequest { effective_batch: 128, grad_block: 8, threads: 1, bytes_fixed: 10 * MIB, bytes_per_block, bytes_per_thread: [0; 3] };
+    let asked = BatchRequest {
+        effective_batch: 128,
+        grad_block: 8,
+        threads: 1,
+        bytes_beside: 0,
+        bytes_fixed: 10 * MIB,
+        bytes_per_block,
+        bytes_per_thread: [0; 3],
+    };
     let plan = memory.send(PlanBatch(asked)).await.unwrap().unwrap();
     assert_eq!((plan.micro_batch, plan.accumulation_steps), (32, 4));
     let refused = memory.send(PlanBatch(BatchRequest { bytes_fixed: 60 * MIB, ..asked })).await.unwrap().unwrap_err();
     // 60 + 8 = 68 MiB of at least 136.
     assert_eq!(
         refused.to_string(),
-        "the smallest micro-batch of 8 samples needs 68.00 MiB (60.00 MiB fixed + 8.00 MiB in flight) but the batch's share of the budget is 50.00 MiB; \
+        "the smallest micro-batch of 8 samples needs 68.00 MiB (60.00 MiB fixed + 8.00 MiB in flight) but the budget has room for 50.00 MiB; \
          a memory.budget of 136 MiB would fit it, or a model of at most 42.00 MiB fixed at this budget"
     );
 }
