@@ -80,9 +80,12 @@ async fn round(mut config: RunConfig, spans: &MarketSpans, share: f64) -> Result
     learner.send(Publish).await??;
     let mut step = 0;
     // Once to warm what acts; learning finds everything else cold, as it would in a run.
-    while !algorithm.learns_at(step) {
+    loop {
         cast.agent.send(Collect { num_steps: algorithm.num_steps(), mode: algorithm.mode(step) }).await??;
         step += algorithm.steps_per_round();
+        if algorithm.learns_at(step) {
+            break;
+        }
     }
     heap::purge();
     let watch = Watch::begin()?;
