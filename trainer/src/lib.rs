@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod adam;
+pub mod blocks;
 pub mod checkpoint;
 pub mod config;
 pub mod encoder;
