@@ -193,7 +193,7 @@ impl RunConfig {
         if algorithm.schedule().is_some() {
             self.replay.validate()?;
         }
-        self.train.validate()?;
+        self.train.validate(encoder)?;
         self.buffer.validate()?;
         self.memory.validate()?;
         Ok(())

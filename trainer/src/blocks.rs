@@ -3,12 +3,22 @@
 //!
 //! The tree is walked shard by shard: a worker carries all additions out over one range of the parameters, then takes the next range. What is read is read once, and
 //! nobody waits for a thread that adds alone. [`crate::adam`] goes on over the same shards.
+//!
+//! With an [`Exchange`] the blocks belong to workers, as many as the settings say whatever the number of threads: each sums its own, and of its sum the largest
+//! entries are added to those of the others.
 
 use grandmodel_embedders::plain::Pool;
 use rayon::prelude::*;
 
-use crate::{TrainerError, adam::SHARD};
+use crate::{
+    TrainerError,
+    adam::SHARD,
+    snapshot::Snapshot,
+    sparsify::{num_sent, sparsify},
+};
 
+/// What comes before a worker's number in the names of a checkpoint's arrays.
+const ERROR: &str = "error.";
 /// Values of all arrays of an addition that lie in the nearest cache together.
 const TILE: usize = 1 << 11;
 
@@ -17,18 +27,68 @@ const TILE: usize = 1 << 11;
 pub struct Blocks {
     num_parameters: usize,
     spare: Pool<Vec<f32>>,
+    /// Of each worker what it has not sent yet; none where there is no exchange.
+    errors: Vec<Vec<f32>>,
+    /// Share of the parameters that a worker sends.
+    share: f64,
+}
+
+/// Between whom a step's blocks are divided, and what they tell each other of their sums. Part of a run's bits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exchange {
+    /// Workers.
+    pub workers: u32,
+    /// Share of the parameters that each sends; 0: everything, and who sums what makes no difference.
+    pub share: f64,
 }
 
 impl Blocks {
     /// Of gradients of `num_parameters`.
     pub fn new(num_parameters: usize) -> Self {
-        Self { num_parameters, spare: Pool::default() }
+        Self { num_parameters, ..Self::default() }
     }
 
-    /// The sum of a step, of which `earlier`, that of the step before, is no longer needed.
-    pub fn sum(&self, earlier: Vec<f32>) -> BlockSum<'_> {
+    /// From now on so.
+    pub fn set_exchange(&mut self, exchange: Exchange) {
+        let num_errors = if exchange.share > 0.0 { exchange.workers as usize } else { 0 };
+        self.errors = vec![vec![0.0; self.num_parameters]; num_errors];
+        self.share = exchange.share;
+    }
+
+    /// The sum of a step of so many blocks; `earlier`, that of the step before, is no longer needed.
+    pub fn sum(&mut self, earlier: Vec<f32>, num_blocks: usize) -> BlockSum<'_> {
         self.give_back(earlier);
-        BlockSum { blocks: self, tree: TreeSum::default() }
+        BlockSum { blocks: self, tree: TreeSum::default(), num_blocks, num_taken: 0, received: Vec::new() }
+    }
+
+    /// Bytes of what has not been sent yet.
+    pub fn error_bytes(&self) -> u64 {
+        (self.errors.len() * self.num_parameters * size_of::<f32>()) as u64
+    }
+
+    /// Puts what has not been sent yet into a checkpoint.
+    pub fn put(&self, snapshot: &mut Snapshot) {
+        let named = self.errors.iter().enumerate().map(|(worker, error)| (format!("{ERROR}{worker}"), error.clone()));
+        snapshot.arrays.extend(named);
+    }
+
+    /// Takes it out again.
+    ///
+    /// # Errors
+    /// [`TrainerError::Setting`] when the checkpoint was written with other workers.
+    pub fn take(&mut self, snapshot: &mut Snapshot) -> Result<(), TrainerError> {
+        let found = snapshot.arrays.keys().filter(|name| name.starts_with(ERROR)).count();
+        if found != self.errors.len() {
+            return Err(TrainerError::Setting {
+                key: "train.gradient_workers with train.sparsify on",
+                value: self.errors.len().to_string(),
+                expected: format!("{found}, as in the checkpoint: what each has not sent yet lies there"),
+            });
+        }
+        for (worker, error) in self.errors.iter_mut().enumerate() {
+            *error = snapshot.take(&format!("{ERROR}{worker}"), self.num_parameters)?;
+        }
+        Ok(())
     }
 
     /// Drops what is kept.
@@ -52,8 +112,13 @@ impl Blocks {
 
 /// A sum under way.
 pub struct BlockSum<'a> {
-    blocks: &'a Blocks,
+    blocks: &'a mut Blocks,
+    /// Of the worker whose turn it is.
     tree: TreeSum,
+    num_blocks: usize,
+    num_taken: usize,
+    /// What the workers before sent; empty before the first.
+    received: Vec<f32>,
 }
 
 impl BlockSum<'_> {
@@ -66,19 +131,49 @@ impl BlockSum<'_> {
         next: impl IndexedParallelIterator<Item = B>,
         one: impl Fn(B, &mut [f32]) -> Result<A, TrainerError> + Send + Sync,
     ) -> Result<Vec<A>, TrainerError> {
+        let blocks = &*self.blocks;
         let compute = |block| {
-            let mut gradient = self.blocks.zeros();
+            let mut gradient = blocks.zeros();
             one(block, &mut gradient).map(|answer| (gradient, answer))
         };
         let computed: Vec<_> = next.map(compute).collect::<Result<_, _>>()?;
         let (gradients, answers): (Vec<_>, Vec<_>) = computed.into_iter().unzip();
-        self.tree.push(gradients, self.blocks);
+        self.take(gradients);
         Ok(answers)
     }
 
-    /// The sum of all blocks; empty when there was none.
+    /// The sum of all blocks, or of all that was sent of it; empty when there was none.
     pub fn finish(self) -> Vec<f32> {
-        self.tree.finish(self.blocks)
+        assert_eq!(self.num_taken, self.num_blocks, "Invariant: a step has the blocks it was said to have");
+        if self.blocks.errors.is_empty() { self.tree.finish(self.blocks) } else { self.received }
+    }
+
+    /// Each block goes to its worker: the first ones to the first, as many to each as to any other, or one more.
+    fn take(&mut self, gradients: Vec<Vec<f32>>) {
+        let workers = self.blocks.errors.len().max(1);
+        let mut gradients = gradients.into_iter();
+        while gradients.len() > 0 {
+            let worker = self.num_taken * workers / self.num_blocks;
+            let end = ((worker + 1) * self.num_blocks).div_ceil(workers);
+            let own: Vec<_> = gradients.by_ref().take(end - self.num_taken).collect();
+            self.num_taken += own.len();
+            self.tree.push(own, self.blocks);
+            if self.num_taken == end && !self.blocks.errors.is_empty() {
+                self.send(worker);
+            }
+        }
+    }
+
+    /// A worker that has all its blocks sends what is largest, and keeps the rest for the next step.
+    fn send(&mut self, worker: usize) {
+        let sum = std::mem::take(&mut self.tree).finish(self.blocks);
+        let k = num_sent(sum.len(), self.blocks.share);
+        let sparse = sparsify(&sum, &mut self.blocks.errors[worker], k);
+        self.blocks.give_back(sum);
+        if self.received.is_empty() {
+            self.received = self.blocks.zeros();
+        }
+        sparse.add_to(&mut self.received);
     }
 }
 
@@ -179,8 +274,8 @@ mod tests {
 
     /// Sums arrays of which so many are alive at once.
     fn sum(arrays: &[Vec<f32>], alive: usize) -> Vec<f32> {
-        let blocks = Blocks::new(arrays[0].len());
-        let mut sum = blocks.sum(Vec::new());
+        let mut blocks = Blocks::new(arrays[0].len());
+        let mut sum = blocks.sum(Vec::new(), arrays.len());
         for arrays in arrays.chunks(alive) {
             let copy = |array: &Vec<f32>, into: &mut [f32]| {
                 into.copy_from_slice(array);
@@ -217,13 +312,38 @@ mod tests {
 
     #[test]
     fn a_block_that_fails_fails_the_sum_and_what_is_not_needed_stays_warm() {
-        let blocks = Blocks::new(3);
-        let mut sum = blocks.sum(vec![9.0; 3]);
+        let mut blocks = Blocks::new(3);
+        let mut sum = blocks.sum(vec![9.0; 3], 1);
         // The gradient of the step before is taken again, and is zero again.
         let answer = sum.add([7].par_iter(), |block, gradient| Ok((*block, gradient.to_vec())));
         assert_eq!(vec![(7, vec![0.0; 3])], answer.expect("a block"));
-        assert!(blocks.spare.take().is_empty());
+        assert!(sum.blocks.spare.take().is_empty());
         let refused = || TrainerError::Actor { actor: "block", cause: "refused".into() };
         assert!(sum.add([7].par_iter(), |_, _| Err::<(), _>(refused())).is_err());
+    }
+
+    #[test]
+    fn workers_send_the_largest_of_their_own_sums_and_keep_the_rest() {
+        // Five blocks for two workers: three for the first, two for the second. Of four parameters each sends one.
+        let arrays = [[1.0, 0.0, 0.0, 5.0], [1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 7.0, 4.0], [0.0, 0.0, 0.0, 4.0]];
+        for alive in 1..=5 {
+            let mut blocks = Blocks::new(4);
+            blocks.set_exchange(Exchange { workers: 2, share: 0.25 });
+            let mut step = || {
+                let mut sum = blocks.sum(Vec::new(), 5);
+                for arrays in arrays.chunks(alive) {
+                    sum.add(arrays.par_iter(), |array, into| {
+                        into.copy_from_slice(array);
+                        Ok(())
+                    })
+                    .expect("blocks that work");
+                }
+                sum.finish()
+            };
+            // Sums 3 2 0 5 and 0 0 7 8: both send the last. Then 6 4 0 5 and 0 0 14 8.
+            assert_eq!(vec![0.0, 0.0, 0.0, 13.0], step(), "{alive} alive");
+            assert_eq!(vec![6.0, 0.0, 14.0, 0.0], step(), "{alive} alive");
+            assert_eq!([[0.0, 4.0, 0.0, 5.0], [0.0, 0.0, 0.0, 8.0]].map(Vec::from).to_vec(), blocks.errors);
+        }
     }
 }

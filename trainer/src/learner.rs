@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::{
     TrainerError,
     adam::Adam,
-    blocks::Blocks,
+    blocks::{Blocks, Exchange},
     config::PpoConfig,
     encoder::EncoderLearner,
     gae,
@@ -89,6 +89,12 @@ impl Learner {
             gradient: Vec::new(),
             advantages: Vec::new(),
         }
+    }
+
+    /// With what workers tell each other of the gradients of blocks; without an encoder there are none.
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self.blocks.set_exchange(exchange);
+        self
     }
 
     /// One update of PPO on one rollout.
@@ -218,7 +224,7 @@ impl Learner {
             Ok(LossSums { aux, ..sums })
         };
         let units_per_block = (ppo.grad_block as usize / units.len).max(1);
-        let (mut sum, mut sums) = (blocks.sum(std::mem::take(gradient)), LossSums::default());
+        let (mut sum, mut sums) = (blocks.sum(std::mem::take(gradient), minibatch.len().div_ceil(units_per_block)), LossSums::default());
         let mut rest = minibatch;
         while !rest.is_empty() {
             let alive;
@@ -272,10 +278,10 @@ impl Learner {
         &self.state
     }
 
-    /// Bytes of parameters, and of the optimiser's moments.
+    /// Bytes of parameters, and of the optimiser's moments with what workers have not sent yet.
     pub fn bytes(&self) -> (u64, u64) {
         let parameters = (self.parameters.len() * size_of::<f32>()) as u64;
-        (2 * parameters, 2 * parameters)
+        (2 * parameters, 2 * parameters + self.blocks.error_bytes())
     }
 
     /// A copy for a checkpoint.
@@ -283,6 +289,7 @@ impl Learner {
         let state = LearnerState { rng_words: self.rng.get_word_pos(), ..self.state.clone() };
         let mut snapshot = Snapshot { acting: self.parameters.clone(), arrays: Default::default(), state };
         snapshot.put_adam(ADAM, self.adam.clone());
+        self.blocks.put(&mut snapshot);
         snapshot
     }
 
@@ -295,6 +302,7 @@ impl Learner {
             return Err(another_network(snapshot.acting.len(), self.parameters.len()));
         }
         self.adam = snapshot.take_adam(ADAM, self.parameters.len())?;
+        self.blocks.take(&mut snapshot)?;
         if let Some(encoder) = &mut self.encoder {
             encoder.install(&snapshot.acting[..encoder.num_parameters()])?;
         }

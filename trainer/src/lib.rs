@@ -23,6 +23,7 @@ pub mod replay_learner;
 pub mod sac;
 pub mod scores;
 pub mod snapshot;
+pub mod sparsify;
 pub mod thrift;
 pub mod windows;
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::{
     TrainerError,
     adam::Adam,
-    blocks::Blocks,
+    blocks::{Blocks, Exchange},
     config::EncoderConfig,
     encoder::{EncodedBlock, EncoderLearner},
     offpolicy::{AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate},
@@ -46,6 +46,12 @@ impl ReplayLearner {
             EncoderPart { adam, blocks, encoder, parameters, gradient: Vec::new(), config, thrift: Thrift::new(plan) }
         });
         Self { heads, encoder, update: 0, global_step: 0 }
+    }
+
+    /// With what workers tell each other of the gradients of the encoder's blocks; without an encoder there are none.
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self.encoder.iter_mut().for_each(|part| part.blocks.set_exchange(exchange));
+        self
     }
 
     /// One gradient step; what it says holds until the next one.
@@ -93,13 +99,14 @@ impl ReplayLearner {
         self.encoder.as_ref().map(|part| &part.thrift)
     }
 
-    /// Bytes of parameters, and of the optimisers' moments.
+    /// Bytes of parameters, and of the optimisers' moments with what workers have not sent yet.
     pub fn bytes(&self) -> (u64, u64) {
         let of_encoder = self.encoder.as_ref().map_or(0, |part| part.parameters.len());
         let (of_heads, of_encoder) = (self.heads.parameters().len() as u64, of_encoder as u64);
         // Heads and their targets; the encoder's in the optimiser and in the network.
         let value = size_of::<f32>() as u64;
-        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value)
+        let errors = self.encoder.as_ref().map_or(0, |part| part.blocks.error_bytes());
+        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value + errors)
     }
 
     /// A copy for a checkpoint.
@@ -122,6 +129,7 @@ impl ReplayLearner {
         adam.into_iter().enumerate().for_each(|(i, adam)| snapshot.put_adam(&format!("adam.{i}"), adam));
         if let Some(part) = &self.encoder {
             snapshot.put_adam("encoder.adam", part.adam.clone());
+            part.blocks.put(&mut snapshot);
         }
         snapshot
     }
@@ -152,6 +160,7 @@ impl ReplayLearner {
         })?;
         if let Some(part) = &mut self.encoder {
             part.adam = snapshot.take_adam("encoder.adam", num_encoder)?;
+            part.blocks.take(&mut snapshot)?;
             part.parameters = snapshot.acting[..num_encoder].to_vec();
             part.encoder.install(&part.parameters)?;
         }
@@ -186,7 +195,7 @@ impl EncoderPart {
         let update = heads.update(batch, Some(&AheadBatch { now: &ahead, next: &next }), global_step)?;
         let aux_scale = self.config.aux_coef / batch.batch as f32;
         let (of_waiting, of_passing) = update.d_ahead.split_at(num_waiting * width);
-        let mut sum = self.blocks.sum(std::mem::take(&mut self.gradient));
+        let mut sum = self.blocks.sum(std::mem::take(&mut self.gradient), now.len().div_ceil(block));
         let encoder = &self.encoder;
         sum.add(waiting.into_par_iter().zip(of_waiting.par_chunks(block * width)), |(block, d_ahead), gradient| {
             encoder.backward(block, d_ahead, aux_scale, gradient)

@@ -221,9 +221,10 @@ fn encoder(bench: &mut Bench) -> Result<()> {
     let net = MarketEncoder::<Infer>::new(Preset::Full, &widths, &mut ChaCha8Rng::seed_from_u64(1), &cpu);
     let learner = EncoderLearner::new(net, vec![TableSpan::whole(table)], cpu);
     let samples = learner.ready_rows(EFFECTIVE_BATCH);
-    let blocks = Blocks::new(learner.num_parameters());
+    let blocks = Mutex::new(Blocks::new(learner.num_parameters()));
     let gradient = |learner: &EncoderLearner, earlier: Vec<f32>, alive: usize, keep: Keep| {
-        let mut sum = blocks.sum(earlier);
+        let mut blocks = blocks.lock().expect("Invariant: steps do not panic");
+        let mut sum = blocks.sum(earlier, samples.len().div_ceil(BLOCK));
         for alive in samples.chunks(alive * BLOCK) {
             let block = |rows: &[_], gradient: &mut [f32]| learner.gradient(rows, 1e-3, keep, gradient, |ahead| vec![1e-3; ahead.len()]);
             drop(black_box(sum.add(alive.par_chunks(BLOCK), block)));
@@ -242,7 +243,7 @@ fn encoder(bench: &mut Bench) -> Result<()> {
         ("2 blocks alive, segments of 1", 2, Keep::Segments(1)),
     ] {
         learner.shed();
-        blocks.shed();
+        blocks.lock().expect("Invariant: steps do not panic").shed();
         let bytes = peak_of(|| drop(black_box(fresh(alive, keep, &two))))?;
         bench.bytes(&format!("memory: full encoder gradient of 128, {way}"), bytes, Some(composed));
         anyhow::ensure!(whole == fresh(alive, keep, &one), "{way}: another gradient than with everything alive");

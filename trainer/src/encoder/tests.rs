@@ -184,8 +184,8 @@ fn blocks_add_up_to_the_whole() {
     let rows = rows(&learner, 16);
     let (whole, whole_aux) = gradient(&learner, &rows, AUX_SCALE, back);
     let d_ahead = back(&learner.ahead(&rows).unwrap());
-    let blocks = Blocks::new(whole.len());
-    let mut sum = blocks.sum(Vec::new());
+    let mut blocks = Blocks::new(whole.len());
+    let mut sum = blocks.sum(Vec::new(), 2);
     let halves = rows.par_chunks(8).zip(d_ahead.par_chunks(d_ahead.len() / 2));
     let aux = sum.add(halves, |(rows, d), gradient| learner.gradient(rows, AUX_SCALE, Keep::Everything, gradient, |_| d.to_vec()));
     let (found, aux) = (distance(&sum.finish(), &whole), aux.unwrap().iter().sum::<f64>());
