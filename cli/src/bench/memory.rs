@@ -53,6 +53,7 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
     }
     monitor(bench)?;
     workers(bench)?;
+    // Without a wish for more than this row the others are not waited for.
     if bench.wants_row("memory: two workers against one, a whole step") && !bench.wants_row("memory: monitor") {
         return encoder(bench);
     }
