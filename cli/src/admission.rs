@@ -176,6 +176,10 @@ fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&EncoderLear
     let gradient = room.map(|_| parameter_bytes);
     let both = [0, 1, 2].map(|way| room[way] + gradient[way]);
     let mut request = whole(grad_block);
+    if config.train.sparsify > 0.0 {
+        // What each worker has not sent yet.
+        request.bytes_fixed += u64::from(config.train.gradient_workers) * parameter_bytes;
+    }
     request.bytes_fixed += acting.unwrap_or(0) * request.threads as u64;
     Ok(match from_replay {
         true => BatchRequest { bytes_per_block: both, ..request },

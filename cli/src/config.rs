@@ -199,7 +199,7 @@ impl RunConfig {
                 other => other.into(),
             })?;
         }
-        self.train.validate()?;
+        self.train.validate(encoder)?;
         self.buffer.validate()?;
         self.memory.validate()?;
         Ok(())

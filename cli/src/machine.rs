@@ -2,7 +2,7 @@
 
 use std::{
     process::Command,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -64,6 +64,14 @@ pub fn git_hash() -> Option<String> {
     let hash = git(&["rev-parse", "--short=12", "HEAD"]).filter(|hash| !hash.is_empty())?;
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     Some(if changed { format!("{hash}-dirty") } else { hash })
+}
+
+/// Seconds that a piece of work takes.
+#[allow(clippy::disallowed_methods, reason = "a shell: for people, never an input of a result")]
+pub fn seconds_of(work: impl FnOnce()) -> f64 {
+    let before = Instant::now();
+    work();
+    before.elapsed().as_secs_f64()
 }
 
 /// Seconds since 1970.

@@ -115,12 +115,14 @@ impl Model {
         let core = match (config.algorithm(), off_policy, &head.shape) {
             (Algorithm::Ppo(ppo), None, HeadShape::ActorCritic(shape)) => {
                 let seed = seed_of(config.seed, Stream::Shuffle);
-                LearnerCore::OnPolicy(Box::new(Learner::new(encoder, shape.clone(), &head.parameters, ppo, plan, seed)))
+                let learner = Learner::new(encoder, shape.clone(), &head.parameters, ppo, plan, seed);
+                LearnerCore::OnPolicy(Box::new(learner.with_exchange(config.train.exchange())))
             }
             (algorithm, Some(heads), _) => {
                 let schedule = algorithm.schedule().expect("Invariant: what learns from replay has a schedule");
                 let settings = algorithm.encoder().cloned().unwrap_or_default();
-                let learner = ReplayLearner::new(heads, encoder.map(|encoder| (encoder, settings)), plan);
+                let learner =
+                    ReplayLearner::new(heads, encoder.map(|encoder| (encoder, settings)), plan).with_exchange(config.train.exchange());
                 let prioritised = !matches!(config.replay.sampling, grandmodel_buffers::replay::Sampling::Uniform);
                 LearnerCore::Replay(Box::new(ReplayRounds { learner, schedule, gamma: algorithm.gamma(), prioritised }))
             }

@@ -7,6 +7,7 @@ use grandmodel_memory::{
     BatchPlan, BatchRequest, ByteSize,
     plan::{Checkpointing, candidates},
 };
+use grandmodel_trainer::sparsify::{ExchangeCost, Sparse, num_sent, sparsify};
 
 use crate::{admission::Learning, config::RunConfig, machine, model::Model, session::lanes, spans::MarketSpans};
 
@@ -33,9 +34,51 @@ pub fn run(config: &Path, settings: &[String]) -> Result<()> {
     }
     println!("parameters {}, with moments, gradient and the copy that acts {}", model.num_parameters(), size(request.bytes_fixed));
     println!("judging    {} at the end", size(needs.judging));
+    if learning.encoder.is_some() {
+        print_exchange(&config, model.num_parameters());
+    }
     print_plans(request, &config, *budget)?;
     learning.check(&config.memory)
 }
+
+/// Share of the entries that is looked at where `train.sparsify` is off.
+const SHARE_SHOWN: f64 = 0.01;
+
+/// What a step's gradient is to a link between workers, whole and sparse, with the compression timed here. Latency is left out, which is to the whole one's favour.
+fn print_exchange(config: &RunConfig, len: usize) {
+    let share = if config.train.sparsify > 0.0 { config.train.sparsify } else { SHARE_SHOWN };
+    // Any gradient with few large entries; which ones they are hardly matters to the time.
+    let gradient: Vec<f32> = (0..len).map(|i| ((i * 7919 % 100_003) as f32 / 50_001.5 - 1.0).powi(5)).collect();
+    let (mut error, mut sum, mut bytes) = (vec![0.0; len], vec![0.0; len], Vec::new());
+    let mut seconds = [0.0; EXCHANGES_TIMED].map(|_: f64| {
+        machine::seconds_of(|| {
+            let k = num_sent(len, share);
+            bytes = sparsify(&gradient, &mut error, k).encode();
+            Sparse::decode(&bytes, k, len).expect("Invariant: what was encoded is decoded").add_to(&mut sum);
+        })
+    });
+    seconds.sort_by(f64::total_cmp);
+    let dense_bytes = (len * size_of::<f32>()) as f64;
+    let cost = ExchangeCost {
+        workers: config.train.gradient_workers.max(2),
+        dense_bytes,
+        sparse_bytes: bytes.len() as f64,
+        compressed_per_second: dense_bytes / seconds[EXCHANGES_TIMED / 2],
+        latency: 0.0,
+    };
+    println!(
+        "gradients  {} a step; top-k {} % would be {} and pays between {} workers on links slower than {:.2} Gbit/s (compression measured at {:.2} GB/s here)",
+        ByteSize(dense_bytes as u64).rounded(),
+        share * 100.0,
+        ByteSize(bytes.len() as u64).rounded(),
+        cost.workers,
+        cost.largest_bytes_per_second() * 8e-9,
+        cost.compressed_per_second * 1e-9
+    );
+}
+
+/// Exchanges whose median time counts.
+const EXCHANGES_TIMED: usize = 9;
 
 fn print_plans(request: &BatchRequest, config: &RunConfig, budget: u64) -> Result<()> {
     let BatchRequest { effective_batch, grad_block, threads, .. } = *request;

@@ -7,7 +7,10 @@ use grandmodel_cli::report::{EquityTable, StatsFile, TradeRow};
 
 use crate::{
     process::grandmodel,
-    runs::{ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, STEPS_PER_UPDATE, SmallRun, TWO_THREADS, checkpoint_in, copy_folder, entries, only_run},
+    runs::{
+        ANOTHER_SEED, NUM_UPDATES, ONE_THREAD, STEPS_PER_UPDATE, SmallRun, TWO_THREADS, checkpoint_in, copy_folder, entries, fresh,
+        only_run,
+    },
 };
 
 /// Files of a checkpoint that hold what was learned.
@@ -120,6 +123,24 @@ fn a_resumed_run_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn gradient_workers_that_keep_most_to_themselves_repeat_and_resume_on_any_number_of_threads() {
+    let run = |threads: u32| {
+        let (folder, config) = fresh(1, threads);
+        let sparse = ["--set", "train.sparsify=0.01", "--set", "train.gradient_workers=2"];
+        let arguments: Vec<&str> = ["train", config.to_str().unwrap()].into_iter().chain(sparse).collect();
+        grandmodel(&arguments).expect_success("train with train.sparsify");
+        (SmallRun { folder: only_run(&folder.path().join("runs")), stdout: String::new() }, folder)
+    };
+    let ((one, _one), (two, _two)) = (run(1), run(2));
+    assert_same_learned(&one.checkpoint(NUM_UPDATES), &two.checkpoint(NUM_UPDATES));
+    let whole: &SmallRun = &TWO_THREADS;
+    assert_ne!(learned(&one.checkpoint(1))["model.safetensors"], learned(&whole.checkpoint(1))["model.safetensors"], "everything was sent");
+    (2..=NUM_UPDATES).for_each(|update| fs::remove_dir_all(checkpoint_in(&two.folder, update)).unwrap());
+    grandmodel(&["train", "--resume", two.folder.to_str().unwrap(), "--set", "train.threads=1"]).expect_success("train --resume");
+    (2..=NUM_UPDATES).for_each(|update| assert_same_learned(&one.checkpoint(update), &two.checkpoint(update)));
+}
+
+#[test]
 fn a_backtest_bar_by_bar_equals_one_in_large_blocks() {
     let trained: &SmallRun = &TWO_THREADS;
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +162,7 @@ fn a_backtest_bar_by_bar_equals_one_in_large_blocks() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_and_the_run_goes_on() {
-    use crate::{process::grandmodel_interrupted, runs::fresh};
+    use crate::process::grandmodel_interrupted;
 
     let (folder, config) = fresh(1, 2);
     let endless = ["train", config.to_str().unwrap(), "--set", "ppo.total_timesteps=100000000", "--set", "train.checkpoint_every=0"];

@@ -102,8 +102,10 @@ impl LearnerActor {
     }
 
     fn shed(&self) {
-        if let Some(encoder) = self.core.as_ref().and_then(LearnerCore::encoder_learner) {
-            encoder.shed();
+        match &self.core {
+            Some(LearnerCore::OnPolicy(learner)) => learner.shed(),
+            Some(LearnerCore::Replay(rounds)) => rounds.learner.shed(),
+            None => {}
         }
     }
 

@@ -1,7 +1,11 @@
 //! Adam on flat parameters with a true global-norm clip: one pass over four arrays. The state is two plain vectors in module order, so
 //! a checkpoint holds exactly what the next step reads.
+//!
+//! Large networks are stepped in shards: each worker clips and steps one range of the parameters with its moments at a time, and no range is met by two of them, which
+//! within a process is what ZeRO's first stage is between processes (Rajbhandari et al. 2020, arXiv:1910.02054, section 5.1).
 
 use grandmodel_embedders::simd_fn;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::pair::side_by_side;
@@ -10,6 +14,8 @@ const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 /// Sums that run side by side in a norm: as many as the widest registers hold, so that the order of additions is fixed.
 const LANES: usize = 8;
+/// Parameters of one shard. The norm is added shard by shard, so it is part of a run's bits; what is no larger is one sum, as it always was.
+pub const SHARD: usize = 1 << 17;
 
 /// First and second moments of every parameter.
 ///
@@ -43,7 +49,9 @@ impl Adam {
         }
         self.step += 1;
         let factors = factors(self.step, norm, learning_rate, eps, max_grad_norm);
-        descend(parameters, gradient, &mut self.first_moment, &mut self.second_moment, factors);
+        let moments = self.first_moment.par_chunks_mut(SHARD).zip(self.second_moment.par_chunks_mut(SHARD));
+        let shards = parameters.par_chunks_mut(SHARD).zip(gradient.par_chunks(SHARD)).zip(moments);
+        shards.for_each(|((p, g), (m, v))| descend(p, g, m, v, factors));
         norm
     }
 }
@@ -86,7 +94,11 @@ pub(crate) fn factors(step: u64, norm: f64, learning_rate: f64, eps: f32, max_gr
 
 /// Euclidean norm of all gradients together.
 pub fn global_norm(gradient: &[f32]) -> f64 {
-    squares(gradient).sqrt()
+    if gradient.len() <= SHARD {
+        return squares(gradient).sqrt();
+    }
+    let shards: Vec<f64> = gradient.par_chunks(SHARD).map(squares).collect();
+    shards.iter().sum::<f64>().sqrt()
 }
 
 /// Sum of the squares.
@@ -125,39 +137,6 @@ simd_fn! {
 #[inline(always)]
 fn normal(x: f32) -> f32 {
     if x.abs() < 1e-35 { 0.0 } else { x }
-}
-
-/// Adds equally long arrays pair by pair in a fixed binary tree, holding one partial sum a level: the bits depend on the order of the
-/// arrays only, never on how many are computed at once or by whom.
-#[derive(Debug, Default)]
-pub struct TreeSum {
-    levels: Vec<Option<Vec<f32>>>,
-}
-
-impl TreeSum {
-    /// Takes the next array.
-    pub fn push(&mut self, mut values: Vec<f32>) {
-        for level in &mut self.levels {
-            match level.take() {
-                Some(earlier) => values = add(earlier, &values),
-                None => {
-                    *level = Some(values);
-                    return;
-                }
-            }
-        }
-        self.levels.push(Some(values));
-    }
-
-    /// The sum of all arrays; empty when there was none.
-    pub fn finish(self) -> Vec<f32> {
-        self.levels.into_iter().flatten().reduce(|later, earlier| add(earlier, &later)).unwrap_or_default()
-    }
-}
-
-fn add(mut into: Vec<f32>, other: &[f32]) -> Vec<f32> {
-    into.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-    into
 }
 
 #[cfg(test)]
@@ -201,11 +180,23 @@ mod tests {
     }
 
     #[test]
-    fn the_tree_is_fixed() {
-        // ((a + b) + (c + d)) + e, where a plain left-to-right sum would lose the small terms
-        let terms = [1e8f32, 1.0, -1e8, 1.0, 3.0];
-        let mut sum = TreeSum::default();
-        terms.iter().for_each(|t| sum.push(vec![*t]));
-        assert_eq!(vec![((terms[0] + terms[1]) + (terms[2] + terms[3])) + terms[4]], sum.finish());
+    fn shards_step_as_one_piece_whatever_the_number_of_threads() {
+        let len = 2 * SHARD + 7;
+        let gradient: Vec<f32> = (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1e-3).collect();
+        let steps = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| {
+                let (mut adam, mut parameters) = (Adam::new(len), vec![1.0f32; len]);
+                let norms: Vec<f64> = (0..3).map(|_| adam.step(&mut parameters, &gradient, 0.1, 1e-5, 0.5)).collect();
+                (adam, parameters, norms)
+            })
+        };
+        let one = steps(1);
+        assert!(one == steps(2) && one == steps(4));
+        let whole = squares(&gradient).sqrt();
+        assert!((one.2[0] - whole).abs() < 1e-12 * whole);
+        let (mut p, mut m, mut v) = (vec![1.0; len], vec![0.0; len], vec![0.0; len]);
+        (1..=3).for_each(|step| descend(&mut p, &gradient, &mut m, &mut v, factors(step, one.2[0], 0.1, 1e-5, 0.5)));
+        assert!(p == one.1 && m == one.0.first_moment && v == one.0.second_moment);
     }
 }

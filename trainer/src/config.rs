@@ -10,7 +10,7 @@ use grandmodel_agents::{heads::Mode, space::ActionSpace};
 use grandmodel_memory::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainerError;
+use crate::{TrainerError, blocks::Exchange};
 
 pub use encoder::EncoderConfig;
 pub use ppo::{MAX_ROLLOUT, PpoConfig};
@@ -174,6 +174,12 @@ pub struct TrainConfig {
     pub keep_checkpoint_bytes: ByteSize,
     /// Worker threads; 0 takes every core. The result does not depend on it.
     pub threads: u32,
+    /// Share of the entries of a market encoder's gradient that each gradient worker tells the others, the largest ones; it keeps the rest for its next step. 0:
+    /// everything. Part of the result's bits.
+    pub sparsify: f64,
+    /// Workers between whom the blocks of a gradient are divided where `sparsify` is on: as many on any machine, whatever `threads` says. Part of the result's bits
+    /// there, and without effect where `sparsify` is 0.
+    pub gradient_workers: u32,
     /// Say nothing but what went wrong.
     pub quiet: bool,
 }
@@ -189,17 +195,35 @@ impl Default for TrainConfig {
             keep_checkpoints: 3,
             keep_checkpoint_bytes: ByteSize::mib(4096),
             threads: 0,
+            sparsify: 0.0,
+            gradient_workers: 1,
             quiet: false,
         }
     }
 }
 
 impl TrainConfig {
-    /// Checks every field.
+    /// What gradient workers tell each other.
+    pub fn exchange(&self) -> Exchange {
+        Exchange { workers: self.gradient_workers, share: self.sparsify }
+    }
+
+    /// Checks every field; gradients are in blocks, and so divided between workers, only where there is an encoder.
     ///
     /// # Errors
-    /// [`TrainerError::Setting`] for a number of threads or checkpoints that cannot work.
-    pub fn validate(&self) -> Result<(), TrainerError> {
+    /// [`TrainerError::Setting`] for a number of threads, workers or checkpoints that cannot work.
+    pub fn validate(&self, encoder: bool) -> Result<(), TrainerError> {
+        let refuse = |key: &'static str, value: String, expected: String| Err(TrainerError::Setting { key, value, expected });
+        if !(0.0..=MAX_SPARSIFY).contains(&self.sparsify) || (self.sparsify > 0.0 && !encoder) {
+            let expected = format!(
+                "0, or with a market's encoder at most {MAX_SPARSIFY}: an index costs as much as it saves beyond, and other gradients are computed in one piece"
+            );
+            return refuse("train.sparsify", self.sparsify.to_string(), expected);
+        }
+        if !(1..=MAX_GRADIENT_WORKERS).contains(&self.gradient_workers) {
+            let expected = format!("from 1 to {MAX_GRADIENT_WORKERS}: each holds a copy of all parameters of what it has not sent");
+            return refuse("train.gradient_workers", self.gradient_workers.to_string(), expected);
+        }
         if self.keep_checkpoints == 0 {
             return Err(TrainerError::Setting {
                 key: "train.keep_checkpoints",
@@ -225,6 +249,10 @@ impl TrainConfig {
     }
 }
 
+/// Largest share of a gradient's entries that is worth sending alone.
+pub const MAX_SPARSIFY: f64 = 0.5;
+/// Most gradient workers of a process.
+pub const MAX_GRADIENT_WORKERS: u32 = 64;
 /// Most worker threads.
 pub const MAX_THREADS: u32 = 1024;
 /// Most episodes of one evaluation: they run side by side.

@@ -17,9 +17,11 @@ use grandmodel_embedders::{
     plain::{Keep, Pool, StackInputs, layers::bytes},
 };
 use grandmodel_market::TableSpan;
+use rayon::prelude::*;
 
 use crate::{
     TrainerError,
+    adam::SHARD,
     labels::SpanLabels,
     windows::{Windows, floats},
 };
@@ -77,14 +79,6 @@ impl EncodedBlock {
     }
 }
 
-/// What one block adds.
-pub struct EncodedGradient {
-    /// In module order.
-    pub gradient: Vec<f32>,
-    /// Sum over the samples of the auxiliary negative log-likelihood, the mean of four embedders.
-    pub aux: f64,
-}
-
 impl EncoderLearner {
     /// An encoder over spans that rows point into.
     pub fn new(net: MarketEncoder<Infer>, spans: Vec<TableSpan>, device: Device) -> Self {
@@ -116,8 +110,10 @@ impl EncoderLearner {
     /// # Errors
     /// A wrong number, or one that is not finite.
     pub fn install(&mut self, flat: &[f32]) -> Result<(), TrainerError> {
-        if self.plain.is_some() && flat.len() == self.parameters.len() && flat.iter().all(|value| value.is_finite()) {
-            self.parameters.copy_from_slice(flat);
+        let is_finite = |shard: &[f32]| shard.iter().fold(true, |all, value| all & value.is_finite());
+        if self.plain.is_some() && flat.len() == self.parameters.len() && flat.par_chunks(SHARD).all(is_finite) {
+            let shards = self.parameters.par_chunks_mut(SHARD).zip(flat.par_chunks(SHARD));
+            shards.for_each(|(to, from)| to.copy_from_slice(from));
             return Ok(());
         }
         self.net = parameters::from_flat(self.net.clone(), flat)?;
@@ -164,24 +160,25 @@ impl EncoderLearner {
         Ok(EncodedBlock(Block::Burn(Box::new(BurnBlock { net, embedded, ahead, values, windows }))))
     }
 
-    /// The backward pass: from the gradient of the parts ahead `[rows, ahead_width]` to that of the parameters; the auxiliary likelihood is added with the
-    /// weight `aux_scale` a sample.
+    /// The backward pass: from the gradient of the parts ahead `[rows, ahead_width]` to that of the parameters, which is added to `gradient`, in module order;
+    /// the auxiliary likelihood is added with the weight `aux_scale` a sample. Returns the sum over the samples of its negative logarithm, the mean of four
+    /// embedders.
     ///
     /// # Errors
     /// A device that does not give a result back.
-    pub fn backward(&self, block: EncodedBlock, d_ahead: &[f32], aux_scale: f32) -> Result<EncodedGradient, TrainerError> {
+    pub fn backward(&self, block: EncodedBlock, d_ahead: &[f32], aux_scale: f32, gradient: &mut [f32]) -> Result<f64, TrainerError> {
         match (block.0, &self.plain) {
             (Block::Plain(mut room), Some(plain)) => {
-                let gradient = self.backward_plain(plain, &mut room, d_ahead, aux_scale);
+                let aux = self.backward_plain(plain, &mut room, d_ahead, aux_scale, gradient);
                 plain.rooms.give_back(room);
-                Ok(gradient)
+                Ok(aux)
             }
-            (Block::Burn(block), _) => self.backward_composed(*block, d_ahead, aux_scale),
+            (Block::Burn(block), _) => self.backward_composed(*block, d_ahead, aux_scale, gradient),
             (Block::Plain(_), None) => unreachable!("Invariant: a block goes back to the encoder it came from"),
         }
     }
 
-    fn backward_composed(&self, block: BurnBlock, d_ahead: &[f32], aux_scale: f32) -> Result<EncodedGradient, TrainerError> {
+    fn backward_composed(&self, block: BurnBlock, d_ahead: &[f32], aux_scale: f32, gradient: &mut [f32]) -> Result<f64, TrainerError> {
         let BurnBlock { net, embedded, ahead, windows, .. } = block;
         let d_ahead = floats::<Train, 2>(d_ahead, ahead.dims(), &self.device);
         let mut loss = (ahead * d_ahead).sum();
@@ -191,8 +188,9 @@ impl EncoderLearner {
             aux = read(likelihood.clone().inner())?.into_iter().map(f64::from).sum();
             loss = loss + likelihood.sum() * aux_scale;
         }
-        let gradients = GradientsParams::from_grads(loss.backward(), &net);
-        Ok(EncodedGradient { gradient: parameters::gradients_to_flat(&net, &gradients), aux })
+        let of_net = GradientsParams::from_grads(loss.backward(), &net);
+        gradient.iter_mut().zip(parameters::gradients_to_flat(&net, &of_net)).for_each(|(sum, g)| *sum += g);
+        Ok(aux)
     }
 
     /// As [`Self::gradient`] with Burn's own operations, as on a GPU, on whatever device: what the plain passes are held against.
@@ -203,16 +201,17 @@ impl EncoderLearner {
         &self,
         rows: &[(u16, u32)],
         aux_scale: f32,
+        gradient: &mut [f32],
         back: impl FnOnce(&[f32]) -> Vec<f32>,
-    ) -> Result<EncodedGradient, TrainerError> {
+    ) -> Result<f64, TrainerError> {
         let EncodedBlock(Block::Burn(block)) = self.forward_composed(rows)? else {
             unreachable!("Invariant: what is composed lies on Burn's tape")
         };
         let d_ahead = back(&block.values);
-        self.backward_composed(*block, &d_ahead, aux_scale)
+        self.backward_composed(*block, &d_ahead, aux_scale, gradient)
     }
 
-    /// Both passes over one block: `back` is given the parts ahead and answers with their gradient.
+    /// Both passes over one block: `back` is given the parts ahead and answers with their gradient; what is added and returned is that of [`Self::backward`].
     ///
     /// # Errors
     /// A device that does not give a result back.
@@ -221,11 +220,12 @@ impl EncoderLearner {
         rows: &[(u16, u32)],
         aux_scale: f32,
         keep: Keep,
+        gradient: &mut [f32],
         back: impl FnOnce(&[f32]) -> Vec<f32>,
-    ) -> Result<EncodedGradient, TrainerError> {
+    ) -> Result<f64, TrainerError> {
         let block = self.forward(rows, keep)?;
         let d_ahead = back(block.ahead());
-        self.backward(block, &d_ahead, aux_scale)
+        self.backward(block, &d_ahead, aux_scale, gradient)
     }
 
     /// Bytes that a block of `rows` holds between its passes, or with [`Keep::Outputs`] in its one pass: it is run, and weighed. Elsewhere than on a CPU nothing is known before the device runs out.
@@ -238,7 +238,7 @@ impl EncoderLearner {
         self.run_plain(plain, rows, keep, &mut room);
         if keep != Keep::Outputs {
             let d_ahead = vec![0.0; room.tape.ahead().len()];
-            self.backward_plain(plain, &mut room, &d_ahead, 1.0);
+            self.backward_plain(plain, &mut room, &d_ahead, 1.0, &mut vec![0.0; self.parameters.len()]);
         }
         let PlainRoom { windows, tape, d_aux } = &room;
         Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + bytes(d_aux)))
@@ -275,7 +275,7 @@ impl EncoderLearner {
         plain.encoder.forward(&self.parameters, rows.len(), &inputs, keep, tape);
     }
 
-    fn backward_plain(&self, plain: &PlainPart, room: &mut PlainRoom, d_ahead: &[f32], aux_scale: f32) -> EncodedGradient {
+    fn backward_plain(&self, plain: &PlainPart, room: &mut PlainRoom, d_ahead: &[f32], aux_scale: f32, gradient: &mut [f32]) -> f64 {
         let PlainRoom { windows, tape, d_aux } = room;
         let mut aux = 0.0;
         if aux_scale > 0.0 {
@@ -285,9 +285,8 @@ impl EncoderLearner {
                 aux += gaussian_nll_backward(aux_of, labels, weights, aux_scale / 4.0, d) / 4.0;
             }
         }
-        let mut gradient = vec![0.0; self.parameters.len()];
-        plain.encoder.backward(&self.parameters, tape, d_ahead, (aux_scale > 0.0).then_some(&*d_aux), &mut gradient);
-        EncodedGradient { gradient, aux }
+        plain.encoder.backward(&self.parameters, tape, d_ahead, (aux_scale > 0.0).then_some(&*d_aux), gradient);
+        aux
     }
 }
 

@@ -60,6 +60,12 @@ pub enum TrainerError {
         /// Mailbox closed or timed out.
         cause: String,
     },
+    /// Bytes that are no entries of a gradient.
+    #[error("a sparse gradient is damaged: {problem}")]
+    SparseGradient {
+        /// Found and expected.
+        problem: String,
+    },
     /// From the environment or the agent.
     #[error(transparent)]
     Agents(#[from] grandmodel_agents::AgentsError),

@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use crate::{
     TrainerError,
-    adam::{Adam, TreeSum},
+    adam::Adam,
+    blocks::{Blocks, Exchange},
     config::PpoConfig,
     encoder::EncoderLearner,
     gae,
@@ -48,6 +49,7 @@ pub struct Learner {
     orders: Vec<u32>,
     /// Of the last effective batch.
     gradient: Vec<f32>,
+    blocks: Blocks,
     /// `[T, N]` advantages of the last effective batch, normalised over it.
     advantages: Vec<f32>,
 }
@@ -73,6 +75,7 @@ impl Learner {
         let state = LearnerState { seed, ..LearnerState::default() };
         Self {
             adam: Adam::new(parameters.len()),
+            blocks: Blocks::new(parameters.len()),
             encoder,
             head,
             parameters,
@@ -86,6 +89,12 @@ impl Learner {
             gradient: Vec::new(),
             advantages: Vec::new(),
         }
+    }
+
+    /// With what workers tell each other of the gradients of blocks; without an encoder there are none.
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self.blocks.set_exchange(exchange);
+        self
     }
 
     /// One update of PPO on one rollout.
@@ -192,7 +201,7 @@ impl Learner {
             gae::normalize(&mut advantages);
             indices.iter().zip(advantages).for_each(|(i, advantage)| self.advantages[*i as usize] = advantage);
         }
-        let Self { encoder, head, parameters, scratch, gradient, advantages, thrift, .. } = self;
+        let Self { encoder, head, parameters, scratch, gradient, blocks, advantages, thrift, .. } = self;
         let Some(encoder) = encoder else {
             gradient.clear();
             gradient.resize(parameters.len(), 0.0);
@@ -200,33 +209,27 @@ impl Learner {
             return Ok(head_gradient(head, parameters, None, effective_batch, ppo, scratch, gradient));
         };
         let weights = &parameters[encoder.num_parameters()..];
-        let one = |unit: &[u32]| {
+        let one = |unit: &[u32], gradient: &mut [f32]| {
             let mut scratch = PpoScratch::default();
-            let mut gradient = vec![0.0; weights.len()];
+            let (of_encoder, of_head) = gradient.split_at_mut(encoder.num_parameters());
             let indices = units.samples(unit);
             scratch.samples.gather(set, &indices, advantages, unit.len());
             let rows: Vec<_> = indices.iter().map(|i| (set.block.table[*i as usize], set.block.row[*i as usize])).collect();
             let aux_scale = ppo.aux_coef / effective_batch as f32;
             let mut sums = LossSums::default();
-            let encoded = encoder.gradient(&rows, aux_scale, thrift.keep(), |ahead| {
-                sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, &mut scratch, &mut gradient);
+            let aux = encoder.gradient(&rows, aux_scale, thrift.keep(), of_encoder, |ahead| {
+                sums = head_gradient(head, weights, Some(ahead), effective_batch, ppo, &mut scratch, of_head);
                 std::mem::take(&mut scratch.d_ahead)
             })?;
-            let mut whole = encoded.gradient;
-            whole.append(&mut gradient);
-            Ok((whole, LossSums { aux: encoded.aux, ..sums }))
+            Ok(LossSums { aux, ..sums })
         };
         let units_per_block = (ppo.grad_block as usize / units.len).max(1);
-        let (mut sum, mut sums) = (TreeSum::default(), LossSums::default());
+        let (mut sum, mut sums) = (blocks.sum(std::mem::take(gradient), minibatch.len().div_ceil(units_per_block)), LossSums::default());
         let mut rest = minibatch;
         while !rest.is_empty() {
             let alive;
             (alive, rest) = rest.split_at((units_per_block * thrift.blocks_alive(units_per_block * units.len)).min(rest.len()));
-            let blocks: Result<Vec<_>, TrainerError> = alive.par_chunks(units_per_block).map(one).collect();
-            for (gradient, block_sums) in blocks? {
-                sum.push(gradient);
-                sums.add(&block_sums);
-            }
+            sum.add(alive.par_chunks(units_per_block), one)?.iter().for_each(|block| sums.add(block));
         }
         *gradient = sum.finish();
         Ok(sums)
@@ -254,6 +257,12 @@ impl Learner {
         self.encoder.as_ref()
     }
 
+    /// Gives back the room of blocks that nobody works on.
+    pub fn shed(&self) {
+        self.blocks.shed();
+        self.encoder.iter().for_each(EncoderLearner::shed);
+    }
+
     /// What the ladder's rung is told to.
     pub fn thrift(&self) -> &Thrift {
         &self.thrift
@@ -269,10 +278,10 @@ impl Learner {
         &self.state
     }
 
-    /// Bytes of parameters, and of the optimiser's moments.
+    /// Bytes of parameters, and of the optimiser's moments with what workers have not sent yet.
     pub fn bytes(&self) -> (u64, u64) {
         let parameters = (self.parameters.len() * size_of::<f32>()) as u64;
-        (2 * parameters, 2 * parameters)
+        (2 * parameters, 2 * parameters + self.blocks.error_bytes())
     }
 
     /// A copy for a checkpoint.
@@ -280,6 +289,7 @@ impl Learner {
         let state = LearnerState { rng_words: self.rng.get_word_pos(), ..self.state.clone() };
         let mut snapshot = Snapshot { acting: self.parameters.clone(), arrays: Default::default(), state };
         snapshot.put_adam(ADAM, self.adam.clone());
+        self.blocks.put(&mut snapshot);
         snapshot
     }
 
@@ -292,6 +302,7 @@ impl Learner {
             return Err(another_network(snapshot.acting.len(), self.parameters.len()));
         }
         self.adam = snapshot.take_adam(ADAM, self.parameters.len())?;
+        self.blocks.take(&mut snapshot)?;
         if let Some(encoder) = &mut self.encoder {
             encoder.install(&snapshot.acting[..encoder.num_parameters()])?;
         }

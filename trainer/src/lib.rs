@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod adam;
+pub mod blocks;
 pub mod checkpoint;
 pub mod config;
 pub mod encoder;
@@ -22,6 +23,7 @@ pub mod replay_learner;
 pub mod sac;
 pub mod scores;
 pub mod snapshot;
+pub mod sparsify;
 pub mod thrift;
 pub mod windows;
 

@@ -54,3 +54,19 @@ impl Drop for Tells<'_> {
         self.0.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_on_either_side_comes_out_and_leaves_nobody_waiting() {
+        let mut other = 0;
+        assert!(catch_unwind(AssertUnwindSafe(|| side_by_side(|| panic!("here"), || other += 1))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| side_by_side(|| (), || panic!("there")))).is_err());
+        side_by_side(|| (), || other += 1);
+        assert!(other >= 1, "the pool goes on after a panic");
+    }
+}

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::{
     TrainerError,
-    adam::{Adam, TreeSum},
+    adam::Adam,
+    blocks::{Blocks, Exchange},
     config::EncoderConfig,
     encoder::{EncodedBlock, EncoderLearner},
     offpolicy::{AheadBatch, OffPolicyLearner, OffPolicySnapshot, OffPolicyState, OffPolicyUpdate},
@@ -27,6 +28,9 @@ struct EncoderPart {
     encoder: EncoderLearner,
     parameters: Vec<f32>,
     adam: Adam,
+    /// Of the last batch.
+    gradient: Vec<f32>,
+    blocks: Blocks,
     config: EncoderConfig,
     thrift: Thrift,
 }
@@ -38,9 +42,16 @@ impl ReplayLearner {
     pub fn new(heads: Box<dyn OffPolicyLearner>, encoder: Option<(EncoderLearner, EncoderConfig)>, plan: BatchPlan) -> Self {
         let encoder = encoder.map(|(encoder, config)| {
             let parameters = encoder.parameters().to_vec();
-            EncoderPart { adam: Adam::new(parameters.len()), encoder, parameters, config, thrift: Thrift::new(plan) }
+            let (adam, blocks) = (Adam::new(parameters.len()), Blocks::new(parameters.len()));
+            EncoderPart { adam, blocks, encoder, parameters, gradient: Vec::new(), config, thrift: Thrift::new(plan) }
         });
         Self { heads, encoder, update: 0, global_step: 0 }
+    }
+
+    /// With what workers tell each other of the gradients of the encoder's blocks; without an encoder there are none.
+    pub fn with_exchange(mut self, exchange: Exchange) -> Self {
+        self.encoder.iter_mut().for_each(|part| part.blocks.set_exchange(exchange));
+        self
     }
 
     /// One gradient step; what it says holds until the next one.
@@ -75,18 +86,27 @@ impl ReplayLearner {
         self.encoder.as_ref().map(|part| &part.encoder)
     }
 
+    /// Gives back the room of blocks that nobody works on.
+    pub fn shed(&self) {
+        if let Some(part) = &self.encoder {
+            part.blocks.shed();
+            part.encoder.shed();
+        }
+    }
+
     /// What the ladder's rung is told to, where there is an encoder.
     pub fn thrift(&self) -> Option<&Thrift> {
         self.encoder.as_ref().map(|part| &part.thrift)
     }
 
-    /// Bytes of parameters, and of the optimisers' moments.
+    /// Bytes of parameters, and of the optimisers' moments with what workers have not sent yet.
     pub fn bytes(&self) -> (u64, u64) {
         let of_encoder = self.encoder.as_ref().map_or(0, |part| part.parameters.len());
         let (of_heads, of_encoder) = (self.heads.parameters().len() as u64, of_encoder as u64);
         // Heads and their targets; the encoder's in the optimiser and in the network.
         let value = size_of::<f32>() as u64;
-        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value)
+        let errors = self.encoder.as_ref().map_or(0, |part| part.blocks.error_bytes());
+        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value + errors)
     }
 
     /// A copy for a checkpoint.
@@ -109,6 +129,7 @@ impl ReplayLearner {
         adam.into_iter().enumerate().for_each(|(i, adam)| snapshot.put_adam(&format!("adam.{i}"), adam));
         if let Some(part) = &self.encoder {
             snapshot.put_adam("encoder.adam", part.adam.clone());
+            part.blocks.put(&mut snapshot);
         }
         snapshot
     }
@@ -139,6 +160,7 @@ impl ReplayLearner {
         })?;
         if let Some(part) = &mut self.encoder {
             part.adam = snapshot.take_adam("encoder.adam", num_encoder)?;
+            part.blocks.take(&mut snapshot)?;
             part.parameters = snapshot.acting[..num_encoder].to_vec();
             part.encoder.install(&part.parameters)?;
         }
@@ -173,21 +195,17 @@ impl EncoderPart {
         let update = heads.update(batch, Some(&AheadBatch { now: &ahead, next: &next }), global_step)?;
         let aux_scale = self.config.aux_coef / batch.batch as f32;
         let (of_waiting, of_passing) = update.d_ahead.split_at(num_waiting * width);
-        let mut sum = TreeSum::default();
-        let gradients: Vec<_> = waiting
-            .into_par_iter()
-            .zip(of_waiting.par_chunks(block * width))
-            .map(|(block, d_ahead)| self.encoder.backward(block, d_ahead, aux_scale))
-            .collect::<Result<_, TrainerError>>()?;
-        gradients.into_iter().for_each(|block| sum.push(block.gradient));
+        let mut sum = self.blocks.sum(std::mem::take(&mut self.gradient), now.len().div_ceil(block));
+        let encoder = &self.encoder;
+        sum.add(waiting.into_par_iter().zip(of_waiting.par_chunks(block * width)), |(block, d_ahead), gradient| {
+            encoder.backward(block, d_ahead, aux_scale, gradient)
+        })?;
         for (rows, d_ahead) in passing.chunks(alive * block).zip(of_passing.chunks(alive * block * width)) {
             let again = rows.par_chunks(block).zip(d_ahead.par_chunks(block * width));
-            let gradients: Vec<_> = again
-                .map(|(rows, d_ahead)| self.encoder.gradient(rows, aux_scale, keep, |_| d_ahead.to_vec()))
-                .collect::<Result<_, TrainerError>>()?;
-            gradients.into_iter().for_each(|block| sum.push(block.gradient));
+            sum.add(again, |(rows, d_ahead), gradient| encoder.gradient(rows, aux_scale, keep, gradient, |_| d_ahead.to_vec()))?;
         }
-        let norm = self.adam.step(&mut self.parameters, &sum.finish(), learning_rate, ADAM_EPS, self.config.max_grad_norm);
+        self.gradient = sum.finish();
+        let norm = self.adam.step(&mut self.parameters, &self.gradient, learning_rate, ADAM_EPS, self.config.max_grad_norm);
         if !norm.is_finite() {
             let what = "a gradient of the encoder";
             return Err(TrainerError::Diverged { what, value: norm, update: global_step, step: self.adam.step });

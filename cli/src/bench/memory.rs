@@ -6,7 +6,7 @@
 use std::{
     hint::black_box,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -27,7 +27,7 @@ use grandmodel_embedders::{
 };
 use grandmodel_market::TableSpan;
 use grandmodel_memory::{GaugeRoots, Gauges};
-use grandmodel_trainer::{adam::TreeSum, encoder::EncoderLearner};
+use grandmodel_trainer::{adam::Adam, blocks::Blocks, encoder::EncoderLearner};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 
@@ -54,6 +54,10 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
     }
     monitor(bench)?;
     workers(bench)?;
+    // Without a wish for more than this row the others are not waited for.
+    if bench.wants_row("memory: two workers against one, a whole step") && !bench.wants_row("memory: monitor") {
+        return encoder(bench);
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let stack = EmbedderStack::<Infer>::new(Preset::Full, &mut rng, &device::cpu());
     step(bench, &stack.structure)?;
@@ -236,22 +240,20 @@ fn encoder(bench: &mut Bench) -> Result<()> {
     let net = MarketEncoder::<Infer>::new(Preset::Full, &widths, &mut ChaCha8Rng::seed_from_u64(1), &cpu);
     let learner = EncoderLearner::new(net, vec![TableSpan::whole(table)], cpu);
     let samples = learner.ready_rows(EFFECTIVE_BATCH);
-    let gradient = |alive: usize, keep: Keep, pool: &rayon::ThreadPool| {
-        pool.install(|| {
-            let mut sum = TreeSum::default();
-            for alive in samples.chunks(alive * BLOCK) {
-                let blocks: Vec<_> = alive
-                    .par_chunks(BLOCK)
-                    .map(|rows| learner.gradient(rows, 1e-3, keep, |ahead| vec![1e-3; ahead.len()]).map(|of| of.gradient))
-                    .collect();
-                blocks.into_iter().for_each(|gradient| sum.push(gradient.unwrap_or_default()));
-            }
-            sum.finish()
-        })
+    let blocks = Mutex::new(Blocks::new(learner.num_parameters()));
+    let gradient = |learner: &EncoderLearner, earlier: Vec<f32>, alive: usize, keep: Keep| {
+        let mut blocks = blocks.lock().expect("Invariant: steps do not panic");
+        let mut sum = blocks.sum(earlier, samples.len().div_ceil(BLOCK));
+        for alive in samples.chunks(alive * BLOCK) {
+            let block = |rows: &[_], gradient: &mut [f32]| learner.gradient(rows, 1e-3, keep, gradient, |ahead| vec![1e-3; ahead.len()]);
+            drop(black_box(sum.add(alive.par_chunks(BLOCK), block)));
+        }
+        sum.finish()
     };
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let (one, two) = (pool(1)?, pool(THREADS)?);
-    let whole = gradient(8, Keep::Everything, &two);
+    let fresh = |alive, keep, pool: &rayon::ThreadPool| pool.install(|| gradient(&learner, Vec::new(), alive, keep));
+    let whole = fresh(8, Keep::Everything, &two);
     let composed = burn_encoder(&learner, &samples)?;
     bench.bytes("memory: full encoder gradient of 128, burn's composition, whole batch", composed, None);
     for (way, alive, keep) in [
@@ -260,19 +262,37 @@ fn encoder(bench: &mut Bench) -> Result<()> {
         ("2 blocks alive, segments of 1", 2, Keep::Segments(1)),
     ] {
         learner.shed();
-        let bytes = peak_of(|| drop(black_box(gradient(alive, keep, &two))))?;
+        blocks.lock().expect("Invariant: steps do not panic").shed();
+        let bytes = peak_of(|| drop(black_box(fresh(alive, keep, &two))))?;
         bench.bytes(&format!("memory: full encoder gradient of 128, {way}"), bytes, Some(composed));
-        anyhow::ensure!(whole == gradient(alive, keep, &one), "{way}: another gradient than with everything alive");
+        anyhow::ensure!(whole == fresh(alive, keep, &one), "{way}: another gradient than with everything alive");
     }
-    let [all, accumulated, single] =
-        [(8, &two), (2, &two), (8, &one)].map(|(alive, pool)| bench.seconds(|| drop(black_box(gradient(alive, Keep::Everything, pool)))));
+    // From here on as learners do: everything of a step, the gradient of the step before given back.
+    let state = (learner.parameters().to_vec(), Adam::new(whole.len()), learner.clone(), whole);
+    let state = Mutex::new(state);
+    let step = |alive: usize, pool: &rayon::ThreadPool| {
+        let mut state = state.lock().expect("Invariant: steps do not panic");
+        let (parameters, adam, learner, last) = &mut *state;
+        pool.install(|| {
+            *last = gradient(learner, std::mem::take(last), alive, Keep::Everything);
+            adam.step(parameters, last, 1e-6, 1e-5, 0.5);
+            learner.install(parameters)
+        })
+        .expect("Invariant: small steps stay finite");
+    };
+    let [all, accumulated] = bench.seconds_by_turns([&|| step(8, &two), &|| step(2, &two)]);
     println!("{:<72} {:>+11.1} %", "memory: accumulation of 4 micro-batches against one, time", (accumulated / all - 1.0) * 100.0);
-    println!("{:<72} {:>11.2} x", "memory: two workers against one", single / all);
+    let [single, both] = bench.seconds_by_turns([&|| step(8, &one), &|| step(8, &two)]);
+    let times = format!("{:.1} and {:.1} ms", single * 1e3, both * 1e3);
+    println!("{:<72} {:>11.2} x {times:>9}", "memory: two workers against one, a whole step", single / both);
     Ok(())
 }
 
 fn burn_encoder(learner: &EncoderLearner, samples: &[(u16, u32)]) -> Result<u64> {
-    let run = || drop(black_box(learner.composed_gradient(samples, 1e-3, |ahead| vec![1e-3; ahead.len()])));
+    let run = || {
+        let mut gradient = vec![0.0; learner.num_parameters()];
+        drop(black_box(learner.composed_gradient(samples, 1e-3, &mut gradient, |ahead| vec![1e-3; ahead.len()])));
+    };
     run();
     peak_of(run)
 }

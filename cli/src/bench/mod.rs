@@ -34,6 +34,8 @@ use peak::Peak;
 
 /// Time spent on the repetitions of one row.
 const ROW_BUDGET: Duration = Duration::from_millis(800);
+/// Time spent on two works by turns: a ratio needs more of both.
+const TURNS_BUDGET: Duration = Duration::from_secs(4);
 /// Fewest and most repetitions of one row.
 const REPEATS: (usize, usize) = (5, 20_000);
 
@@ -179,6 +181,24 @@ impl Bench {
         }
         durations.sort_by(f64::total_cmp);
         durations[durations.len() / 2]
+    }
+
+    /// Median times of two works in seconds, by turns, so that what disturbs one disturbs the other.
+    pub fn seconds_by_turns(&self, works: [&dyn Fn(); 2]) -> [f64; 2] {
+        works.iter().for_each(|work| work());
+        let mut durations = [Vec::new(), Vec::new()];
+        let started = Instant::now();
+        while durations[0].len() < REPEATS.0 || started.elapsed() < TURNS_BUDGET {
+            for (work, durations) in works.iter().zip(&mut durations) {
+                let before = Instant::now();
+                work();
+                durations.push(before.elapsed().as_secs_f64());
+            }
+        }
+        durations.map(|mut durations| {
+            durations.sort_by(f64::total_cmp);
+            durations[durations.len() / 2]
+        })
     }
 
     /// Takes durations that were measured elsewhere, in seconds.

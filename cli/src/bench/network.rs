@@ -77,8 +77,9 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         });
         let learner = EncoderLearner::new(net.clone(), vec![TableSpan::whole(table.clone())], cpu.clone());
         let samples: Vec<(u16, u32)> = rows.iter().take(BATCH).map(|row| (0, *row)).collect();
+        let mut gradient = vec![0.0; learner.num_parameters()];
         bench.row(&format!("network: {tag} encoder gradient, one thread"), "samples", BATCH, || {
-            drop(black_box(learner.gradient(&samples, 1e-3, Keep::Everything, |ahead| vec![1e-3; ahead.len()])));
+            drop(black_box(learner.gradient(&samples, 1e-3, Keep::Everything, &mut gradient, |ahead| vec![1e-3; ahead.len()])));
         });
     }
     Ok(())

@@ -26,7 +26,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::*;
 use crate::{
-    adam::{Adam, TreeSum},
+    adam::Adam,
+    blocks::Blocks,
     config::{EncoderConfig, QrdqnConfig},
     qrdqn::QrdqnLearner,
     replay_learner::ReplayLearner,
@@ -54,6 +55,13 @@ fn back(ahead: &[f32]) -> Vec<f32> {
     (0..ahead.len()).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) / 64.0).collect()
 }
 
+/// Gradient and auxiliary sum of one block.
+fn gradient(learner: &EncoderLearner, rows: &[(u16, u32)], aux_scale: f32, back: impl FnOnce(&[f32]) -> Vec<f32>) -> (Vec<f32>, f64) {
+    let mut gradient = vec![0.0; learner.num_parameters()];
+    let aux = learner.gradient(rows, aux_scale, Keep::Everything, &mut gradient, back).unwrap();
+    (gradient, aux)
+}
+
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     square(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b))) / square(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
@@ -77,11 +85,12 @@ fn plain_gradients_are_burns() {
     let moved: Vec<f32> = learner.parameters().iter().map(|value| value * 1.1).collect();
     learner.install(&moved).unwrap();
     let rows = rows(&learner, 12);
-    let plain = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap();
-    let burn = learner.composed_gradient(&rows, AUX_SCALE, back).unwrap();
-    assert!((plain.aux - burn.aux).abs() < 1e-4 * burn.aux.abs(), "{} and {}", plain.aux, burn.aux);
+    let (plain, plain_aux) = gradient(&learner, &rows, AUX_SCALE, back);
+    let mut burn = vec![0.0; plain.len()];
+    let burn_aux = learner.composed_gradient(&rows, AUX_SCALE, &mut burn, back).unwrap();
+    assert!((plain_aux - burn_aux).abs() < 1e-4 * burn_aux.abs(), "{plain_aux} and {burn_aux}");
     for slot in parameters::parameter_slots(&learner.net) {
-        let found = distance(&plain.gradient[slot.range.clone()], &burn.gradient[slot.range.clone()]);
+        let found = distance(&plain[slot.range.clone()], &burn[slot.range.clone()]);
         assert!(found < 1e-4, "{}: {found}", slot.name);
     }
 }
@@ -95,7 +104,7 @@ fn what_is_detached_teaches_its_own_layer_only() {
     let rows = rows(&learner, 8);
     // A loss on the detached columns alone: the first 4 of 7.
     let only_detached = |ahead: &[f32]| (0..ahead.len()).map(|i| if i % 7 < 4 { 1.0 } else { 0.0 }).collect();
-    let gradient = learner.gradient(&rows, 0.0, Keep::Everything, only_detached).unwrap().gradient;
+    let (gradient, _) = gradient(&learner, &rows, 0.0, only_detached);
     for slot in parameters::parameter_slots(&learner.net) {
         let moved = gradient[slot.range].iter().any(|g| *g != 0.0);
         assert_eq!(slot.name.contains("detached"), moved, "{}", slot.name);
@@ -173,18 +182,15 @@ fn a_block_weighs_what_its_room_holds_and_less_where_it_is_computed_again() {
 fn blocks_add_up_to_the_whole() {
     let learner = learner(&device::cpu());
     let rows = rows(&learner, 16);
-    let whole = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap();
+    let (whole, whole_aux) = gradient(&learner, &rows, AUX_SCALE, back);
     let d_ahead = back(&learner.ahead(&rows).unwrap());
-    let mut sum = TreeSum::default();
-    let mut aux = 0.0;
-    for (rows, d) in rows.chunks(8).zip(d_ahead.chunks(d_ahead.len() / 2)) {
-        let block = learner.gradient(rows, AUX_SCALE, Keep::Everything, |_| d.to_vec()).unwrap();
-        sum.push(block.gradient);
-        aux += block.aux;
-    }
-    let found = distance(&sum.finish(), &whole.gradient);
+    let mut blocks = Blocks::new(whole.len());
+    let mut sum = blocks.sum(Vec::new(), 2);
+    let halves = rows.par_chunks(8).zip(d_ahead.par_chunks(d_ahead.len() / 2));
+    let aux = sum.add(halves, |(rows, d), gradient| learner.gradient(rows, AUX_SCALE, Keep::Everything, gradient, |_| d.to_vec()));
+    let (found, aux) = (distance(&sum.finish(), &whole), aux.unwrap().iter().sum::<f64>());
     assert!(found < 1e-5, "{found}");
-    assert!((aux - whole.aux).abs() < 1e-3 * whole.aux.abs());
+    assert!((aux - whole_aux).abs() < 1e-3 * whole_aux.abs());
 }
 
 #[test]
@@ -193,7 +199,7 @@ fn the_gradient_is_the_slope_along_itself() {
     let rows = rows(&learner, 8);
     let at = learner.parameters().to_vec();
     let weights = back(&learner.ahead(&rows).unwrap());
-    let gradient = learner.gradient(&rows, 0.0, Keep::Everything, |_| weights.clone()).unwrap().gradient;
+    let (gradient, _) = gradient(&learner, &rows, 0.0, |_| weights.clone());
     let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
     let mut loss = |by: f64| {
         let moved: Vec<f32> = at.iter().zip(&gradient).map(|(p, g)| p + (by * f64::from(*g) / norm) as f32).collect();
@@ -216,11 +222,11 @@ fn a_few_steps_on_software_vulkan_agree_with_the_processor() {
         let mut parameters = learner.parameters().to_vec();
         let mut adam = Adam::new(parameters.len());
         for _ in 0..3 {
-            let gradient = learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap().gradient;
+            let (gradient, _) = gradient(&learner, &rows, AUX_SCALE, back);
             adam.step(&mut parameters, &gradient, 1e-3, 1e-5, 0.5);
             learner.install(&parameters).unwrap();
         }
-        (parameters, learner.gradient(&rows, AUX_SCALE, Keep::Everything, back).unwrap().aux)
+        (parameters, gradient(&learner, &rows, AUX_SCALE, back).1)
     };
     let ((cpu, cpu_aux), (other, other_aux)) = (train(&device::cpu()), train(&wgpu));
     let found = distance(&other, &cpu);

@@ -1,5 +1,7 @@
 //! The PPO gradient against Stable-Baselines3, against finite differences and against itself in blocks.
 
+use std::panic::AssertUnwindSafe;
+
 use grandmodel_agents::{
     heads::{ActorCriticConfig, distribution},
     net::Activation,
@@ -106,18 +108,23 @@ fn check_apart_against(name: &str, space: ActionSpace) {
         adam_eps: number("adam_eps"),
         max_grad_norm: number("max_grad_norm"),
     };
-    let walk = || {
+    let walk_on = |set| {
         let mut parameters = golden::actor_critic(&file["before"]);
         let mut adam = Adam::new(parameters.len());
-        let set = LearningSet { block: &block, advantages: &advantages, returns: &returns };
         let nets = shape.apart().unwrap();
         let walked = apart::walk(nets, space, &mut parameters, &mut adam, set, &passes, &mut apart::ApartRoom::default());
         assert_eq!((steps.len() as u64, None), (walked.steps, walked.diverged));
         (parameters, adam, walked)
     };
+    let set = LearningSet { block: &block, advantages: &advantages, returns: &returns };
+    let walk = || walk_on(set);
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(walk);
     golden::assert_close(name, &alone.0, &golden::actor_critic(&steps.last().unwrap()["after"]), 1e-5);
     assert_eq!(alone, walk());
+    // A side that panics, here for want of advantages or returns, does not leave the other one waiting.
+    for set in [LearningSet { advantages: &[], ..set }, LearningSet { returns: &[], ..set }] {
+        assert!(std::panic::catch_unwind(AssertUnwindSafe(|| walk_on(set))).is_err());
+    }
 }
 
 #[test]
