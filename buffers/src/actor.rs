@@ -55,8 +55,8 @@ impl Kept {
 pub struct Buffer {
     kept: Kept,
     reports: Option<Recipient<ReportBytes>>,
-    /// Hot and warm bytes as the memory actor knows them.
-    reported: [u64; 2],
+    /// Hot, warm and cold bytes as the memory actor knows them.
+    reported: [u64; 3],
     refused_reports: u64,
 }
 
@@ -66,7 +66,7 @@ impl Buffer {
     /// # Errors
     /// Settings out of range.
     pub fn new(config: BufferConfig) -> Result<Self, BuffersError> {
-        Ok(Self { kept: Kept::Rollouts(Box::new(SegmentStore::new(config)?)), reports: None, reported: [0; 2], refused_reports: 0 })
+        Ok(Self { kept: Kept::Rollouts(Box::new(SegmentStore::new(config)?)), reports: None, reported: [0; 3], refused_reports: 0 })
     }
 
     /// An empty one for replay; all that it draws follows from the seed and the messages.
@@ -80,7 +80,7 @@ impl Buffer {
     /// Around a store.
     pub fn of_store(store: ReplayStore, seed: u64) -> Self {
         let replay = Replay { store, random: ChaCha8Rng::seed_from_u64(seed) };
-        Self { kept: Kept::Replay(Box::new(replay)), reports: None, reported: [0; 2], refused_reports: 0 }
+        Self { kept: Kept::Replay(Box::new(replay)), reports: None, reported: [0; 3], refused_reports: 0 }
     }
 
     /// Tells the memory actor of every change in bytes.
@@ -100,8 +100,8 @@ impl Buffer {
     /// A report that a full mailbox refuses is counted and made up for at the next change.
     fn report(&mut self) {
         let Some(recipient) = &self.reports else { return };
-        let BufferObservation { hot_bytes, warm_bytes, .. } = self.kept.observe();
-        let now = [(Subsystem::BuffersHot, hot_bytes), (Subsystem::BuffersWarm, warm_bytes)];
+        let BufferObservation { hot_bytes, warm_bytes, cold_bytes, .. } = self.kept.observe();
+        let now = [(Subsystem::BuffersHot, hot_bytes), (Subsystem::BuffersWarm, warm_bytes), (Subsystem::BuffersCold, cold_bytes)];
         for ((subsystem, bytes), reported) in now.into_iter().zip(&mut self.reported) {
             if *reported == bytes {
                 continue;

@@ -121,7 +121,7 @@ impl Cast {
         ));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
         memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
-        memory.send(ReportBytes { subsystem: Subsystem::Features, bytes: table_bytes }).await?;
+        memory.send(ReportBytes { subsystem: Subsystem::MarketTable, bytes: table_bytes }).await?;
 
         let published = Arc::new(Published::new());
         let (mut embedders, mut installs) = (None, Vec::new());

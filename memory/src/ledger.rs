@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subsystem {
-    /// Bars as imported.
+    /// Bars with their features: one table, mapped from a file where it is cached.
     MarketTable,
-    /// Feature columns over the bars.
-    Features,
     /// Experience, raw.
     BuffersHot,
     /// Experience, compressed.
@@ -18,21 +16,18 @@ pub enum Subsystem {
     BuffersCold,
     /// Weights, of learner and embedders.
     Parameters,
-    /// Gradients of all blocks alive at once.
+    /// Gradients of all blocks alive at once, warm ones included.
     Gradients,
     /// Moments of the optimiser.
     OptimizerState,
-    /// Estimate of what forward keeps for backward.
+    /// What forward passes keep for backward passes, warm rooms included.
     Activations,
-    /// Messages in flight with what they carry.
-    Mailboxes,
 }
 
 impl Subsystem {
     /// Every subsystem, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 8] = [
         Self::MarketTable,
-        Self::Features,
         Self::BuffersHot,
         Self::BuffersWarm,
         Self::BuffersCold,
@@ -40,14 +35,12 @@ impl Subsystem {
         Self::Gradients,
         Self::OptimizerState,
         Self::Activations,
-        Self::Mailboxes,
     ];
 
     /// Name as in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::MarketTable => "market_table",
-            Self::Features => "features",
             Self::BuffersHot => "buffers_hot",
             Self::BuffersWarm => "buffers_warm",
             Self::BuffersCold => "buffers_cold",
@@ -55,7 +48,6 @@ impl Subsystem {
             Self::Gradients => "gradients",
             Self::OptimizerState => "optimizer_state",
             Self::Activations => "activations",
-            Self::Mailboxes => "mailboxes",
         }
     }
 }

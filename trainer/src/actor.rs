@@ -143,7 +143,7 @@ impl LearnerCore {
         }
     }
 
-    fn bytes(&self) -> (u64, u64) {
+    fn bytes(&self) -> [(Subsystem, u64); 4] {
         match self {
             Self::OnPolicy(learner) => learner.bytes(),
             Self::Replay(rounds) => rounds.learner.bytes(),
@@ -242,9 +242,9 @@ impl Handler<Learn> for LearnerActor {
                 Ok(_) => publish(&links, core.encoder(), Head { shape: head, parameters: core.head_parameters() }, core.version()).await,
                 Err(_) => Ok(()),
             };
-            let (parameters, moments) = core.bytes();
-            let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::Parameters, bytes: parameters });
-            let _ = links.memory.try_send(ReportBytes { subsystem: Subsystem::OptimizerState, bytes: moments });
+            for (subsystem, bytes) in core.bytes() {
+                let _ = links.memory.try_send(ReportBytes { subsystem, bytes });
+            }
             (Some(core), learned.and_then(|report| published.map(|()| report)))
         };
         Box::pin(round.into_actor(self).map(|(core, learned), actor, _| {

@@ -62,6 +62,11 @@ impl Blocks {
         BlockSum { blocks: self, tree: TreeSum::default(), num_blocks, num_taken: 0, received: Vec::new() }
     }
 
+    /// Bytes of gradients that are kept warm.
+    pub fn spare_bytes(&self) -> u64 {
+        self.spare.weigh(|gradient| (gradient.capacity() * size_of::<f32>()) as u64)
+    }
+
     /// Bytes of what has not been sent yet.
     pub fn error_bytes(&self) -> u64 {
         (self.errors.len() * self.num_parameters * size_of::<f32>()) as u64

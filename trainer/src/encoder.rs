@@ -44,6 +44,12 @@ struct PlainPart {
     rooms: Pool<Box<PlainRoom>>,
 }
 
+impl PlainPart {
+    fn bytes(&self, PlainRoom { windows, tape, d_aux }: &PlainRoom) -> u64 {
+        self.encoder.bytes(tape) + windows.bytes() + bytes(d_aux)
+    }
+}
+
 /// What one block needs there, warm after the first.
 #[derive(Default)]
 struct PlainRoom {
@@ -240,8 +246,12 @@ impl EncoderLearner {
             let d_ahead = vec![0.0; room.tape.ahead().len()];
             self.backward_plain(plain, &mut room, &d_ahead, 1.0, &mut vec![0.0; self.parameters.len()]);
         }
-        let PlainRoom { windows, tape, d_aux } = &room;
-        Ok(Some(plain.encoder.bytes(tape) + windows.bytes() + bytes(d_aux)))
+        Ok(Some(plain.bytes(&room)))
+    }
+
+    /// Bytes of the rooms that blocks have left warm.
+    pub fn room_bytes(&self) -> u64 {
+        self.plain.as_ref().map_or(0, |plain| plain.rooms.weigh(|room| plain.bytes(room)))
     }
 
     /// Gives back the room of blocks that nobody works on.

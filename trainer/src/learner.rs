@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use grandmodel_agents::heads::ActorCritic;
 use grandmodel_buffers::TransitionBlock;
-use grandmodel_memory::BatchPlan;
+use grandmodel_memory::{BatchPlan, Subsystem};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -278,10 +278,15 @@ impl Learner {
         &self.state
     }
 
-    /// Bytes of parameters, and of the optimiser's moments with what workers have not sent yet.
-    pub fn bytes(&self) -> (u64, u64) {
+    /// Bytes held, by whom; of the optimiser's state what workers have not sent yet is a part.
+    pub fn bytes(&self) -> [(Subsystem, u64); 4] {
         let parameters = (self.parameters.len() * size_of::<f32>()) as u64;
-        (2 * parameters, 2 * parameters + self.blocks.error_bytes())
+        [
+            (Subsystem::Parameters, 2 * parameters),
+            (Subsystem::OptimizerState, 2 * parameters + self.blocks.error_bytes()),
+            (Subsystem::Gradients, (self.gradient.capacity() * size_of::<f32>()) as u64 + self.blocks.spare_bytes()),
+            (Subsystem::Activations, self.encoder.as_ref().map_or(0, EncoderLearner::room_bytes)),
+        ]
     }
 
     /// A copy for a checkpoint.

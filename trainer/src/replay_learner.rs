@@ -2,7 +2,7 @@
 //! algorithm is all there is. It knows no actor, no file and no clock.
 
 use grandmodel_buffers::replay::ReplayBatch;
-use grandmodel_memory::BatchPlan;
+use grandmodel_memory::{BatchPlan, Subsystem};
 use rayon::prelude::*;
 
 use crate::{
@@ -99,14 +99,18 @@ impl ReplayLearner {
         self.encoder.as_ref().map(|part| &part.thrift)
     }
 
-    /// Bytes of parameters, and of the optimisers' moments with what workers have not sent yet.
-    pub fn bytes(&self) -> (u64, u64) {
+    /// Bytes held, by whom; of the optimiser's state what workers have not sent yet is a part.
+    pub fn bytes(&self) -> [(Subsystem, u64); 4] {
         let of_encoder = self.encoder.as_ref().map_or(0, |part| part.parameters.len());
-        let (of_heads, of_encoder) = (self.heads.parameters().len() as u64, of_encoder as u64);
         // Heads and their targets; the encoder's in the optimiser and in the network.
-        let value = size_of::<f32>() as u64;
-        let errors = self.encoder.as_ref().map_or(0, |part| part.blocks.error_bytes());
-        (2 * (of_heads + of_encoder) * value, 2 * (of_heads + of_encoder) * value + errors)
+        let values = 2 * ((self.heads.parameters().len() + of_encoder) * size_of::<f32>()) as u64;
+        let of_part = |bytes: fn(&EncoderPart) -> u64| self.encoder.as_ref().map_or(0, bytes);
+        [
+            (Subsystem::Parameters, values),
+            (Subsystem::OptimizerState, values + of_part(|part| part.blocks.error_bytes())),
+            (Subsystem::Gradients, of_part(|part| part.blocks.spare_bytes())),
+            (Subsystem::Activations, of_part(|part| part.encoder.room_bytes())),
+        ]
     }
 
     /// A copy for a checkpoint.

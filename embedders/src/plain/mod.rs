@@ -101,6 +101,11 @@ impl<T: Default> Pool<T> {
         }
     }
 
+    /// Sum over those that nobody holds.
+    pub fn weigh(&self, bytes: impl Fn(&T) -> u64) -> u64 {
+        self.0.lock().map_or(0, |free| free.iter().map(bytes).sum())
+    }
+
     /// Drops those that nobody holds.
     pub fn clear(&self) {
         if let Ok(mut free) = self.0.lock() {

@@ -155,7 +155,7 @@ async fn recipients_that_stopped_are_forgotten_and_their_number_is_limited() {
     let gone = Probe::default().start();
     let (notices, reliefs) = (gone.clone().recipient::<PressureChanged>(), gone.clone().recipient::<Relieve>());
     memory.send(Subscribe { recipient: notices.clone() }).await.unwrap().unwrap();
-    memory.send(RegisterRelief { subsystem: Subsystem::Features, recipient: reliefs }).await.unwrap().unwrap();
+    memory.send(RegisterRelief { subsystem: Subsystem::MarketTable, recipient: reliefs }).await.unwrap().unwrap();
     assert_eq!(memory.send(ObserveMemory).await.unwrap().recipients, 2);
     gone.send(Stop).await.unwrap();
     while notices.connected() {
@@ -237,7 +237,7 @@ async fn the_ledger_and_the_callers_gauges_are_in_the_sample() {
 async fn without_files_the_allocator_and_then_the_ledger_stand_in() {
     let nowhere = GaugeRoots { proc: "/nonexistent".into(), cgroup: "/nonexistent".into() };
     let ledger_only = Memory::new(config(), &nowhere).unwrap().start();
-    ledger_only.send(ReportBytes { subsystem: Subsystem::Features, bytes: 80 * MIB }).await.unwrap();
+    ledger_only.send(ReportBytes { subsystem: Subsystem::MarketTable, bytes: 80 * MIB }).await.unwrap();
     let sample = ledger_only.send(SampleNow).await.unwrap();
     assert_eq!((sample.used_bytes, sample.level, sample.resident_bytes), (80 * MIB, PressureLevel::Warning, None));
     let gauge: AllocatorGauge = Arc::new(|| Some(AllocatorReading { live_bytes: 1, resident_bytes: 2 }));
