@@ -411,7 +411,7 @@ mod tests {
                 }
                 let mut found = before;
                 let product = Product { y: &mut found, x: &x, x_stride: stride, weights: &rounded };
-                product.by_tiles::<ROWS_VNNI, _>(rows, unsigned, |x, w, o| sums_unsigned(x, w, o), |x, w, o| sums_unsigned(x, w, o));
+                product.by_tiles::<ROWS_VNNI, _>(rows, unsigned, sums_unsigned, sums_unsigned);
                 assert_eq!(found, expected, "unsigned: {rows} x {inner} x {columns}, extreme {extreme}");
             }
         }
