@@ -59,7 +59,7 @@ pub enum Command {
         /// Decide with consensus and gate, as paper and live do.
         #[arg(long)]
         gated: bool,
-        /// Round the embedders' weights to int8 and say how often the agent then stands on the same side.
+        /// Multiply the embedders' large matrices in int8, and say how often the agent then stands on the same side.
         #[arg(long)]
         int8: bool,
     },

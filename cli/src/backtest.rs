@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use grandmodel_agents::{backtest::BacktestResult, env::ACCOUNT_WIDTH};
-use grandmodel_embedders::{int8::Int8Weights, parameters};
+use grandmodel_embedders::{device, parameters};
 use grandmodel_memory::{ByteSize, messages::SampleNow};
 use grandmodel_trainer::{actor::split, checkpoint};
 
@@ -28,7 +28,7 @@ pub struct Options {
     pub block_len: u32,
     /// With consensus and gate.
     pub gated: bool,
-    /// With the embedders' weights rounded.
+    /// With the embedders' large matrices in int8, and once more without.
     pub int8: bool,
 }
 
@@ -58,24 +58,30 @@ pub fn run(run_folder: &Path, settings: &[String], options: &Options) -> Result<
     let acting = saved.best.as_ref().unwrap_or(&saved.parameters);
     let (encoder, head) = split(model.encoder.clone(), &model.head.shape, acting)?;
     let device = model.device.clone();
+    if options.int8 && !device::is_cpu(&device) {
+        bail!("--int8 multiplies integers on a CPU; add: --set model.device=cpu");
+    }
     actix::System::new().block_on(async {
         let cast = Cast::start(&config, model, None, spans.table_bytes()).await?;
         let Options { block_len, gated, int8 } = *options;
         let rounded = encoder.clone().filter(|_| int8);
-        cast.install(encoder, head.clone()).await?;
+        cast.install(encoder, head).await?;
         let mut results = cast.backtest(&spans.test, block_len, gated).await?;
         if let Some(encoder) = rounded {
-            let (flat, slots) = (parameters::to_flat(&encoder), parameters::parameter_slots(&encoder));
-            let weights = Int8Weights::of(&flat, &slots);
-            cast.install(Some(parameters::from_flat(encoder, &weights.to_flat())?), head).await?;
-            let again = cast.backtest(&spans.test, block_len, gated).await?;
-            println!(
-                "int8       {} of the weights before the head instead of {}; the agent stands on the same side at {:.2} % of the bars",
-                ByteSize(weights.bytes()).rounded(),
-                ByteSize(size_of_val(&flat[..]) as u64).rounded(),
-                100.0 * same_side(&results, &again)
-            );
-            results = again;
+            let f32_bytes = (parameters::num_parameters(&encoder.embedders) * size_of::<f32>()) as u64;
+            let bytes = cast.install_rounded(&encoder).await?;
+            if bytes < f32_bytes {
+                let again = cast.backtest(&spans.test, block_len, gated).await?;
+                println!(
+                    "int8       {} of embedders instead of {}; the agent stands on the same side at {:.2} % of the bars",
+                    ByteSize(bytes).rounded(),
+                    ByteSize(f32_bytes).rounded(),
+                    100.0 * same_side(&results, &again)
+                );
+                results = again;
+            } else {
+                println!("int8       no matrix of these embedders is large enough to be faster in int8: nothing is rounded");
+            }
         }
         let memory = cast.memory.send(SampleNow).await?;
         cast.stop();

@@ -178,6 +178,18 @@ impl Cast {
         Ok(publish_to(&self.published, &self.installs, &agents, encoder, head, FIRST_VERSION).await?)
     }
 
+    /// Installs an encoder's embedders with large matrices in int8, in place of those of [`Cast::install`]; gives their bytes.
+    ///
+    /// # Errors
+    /// An actor that does not answer.
+    pub async fn install_rounded(&self, encoder: &MarketEncoder<Infer>) -> Result<u64> {
+        let bytes = self.published.publish_rounded(FIRST_VERSION, &encoder.embedders);
+        for embedder in &self.installs {
+            embedder.send(InstallWeights { policy_version: FIRST_VERSION }).await??;
+        }
+        Ok(bytes)
+    }
+
     /// The agent over spans, one after the other.
     ///
     /// # Errors

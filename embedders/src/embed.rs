@@ -29,8 +29,10 @@ pub enum Weights<M: EmbedderModule<Infer>> {
     Plain {
         /// The network.
         module: M::Plain,
-        /// In module order.
+        /// In module order; without the matrices that are rounded.
         parameters: Vec<f32>,
+        /// Bytes of those that are rounded.
+        int8_bytes: u64,
         /// Tapes that nobody uses just now.
         tapes: Pool<<M::Plain as Plain>::Tape>,
     },
@@ -42,9 +44,28 @@ impl<M: EmbedderModule<Infer>> Weights<M> {
     /// A module's weights, for the device that it lives on.
     pub fn of(module: M) -> Self {
         if module.devices().iter().all(device::is_cpu) {
-            Self::Plain { module: module.plain(), parameters: parameters::to_flat(&module), tapes: Pool::default() }
+            Self::Plain { module: module.plain(), parameters: parameters::to_flat(&module), int8_bytes: 0, tapes: Pool::default() }
         } else {
             Self::Burn(module)
+        }
+    }
+
+    /// A module's weights with large matrices in int8, see [`Plain::round`]; on another device than a CPU as they are.
+    pub fn rounded(module: M) -> Self {
+        match Self::of(module) {
+            Self::Plain { mut module, parameters, tapes, .. } => {
+                let (parameters, int8_bytes) = module.round(&parameters);
+                Self::Plain { module, parameters, int8_bytes, tapes }
+            }
+            burn => burn,
+        }
+    }
+
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Plain { parameters, int8_bytes, .. } => size_of_val(&parameters[..]) as u64 + int8_bytes,
+            Self::Burn(module) => (parameters::num_parameters(module) * size_of::<f32>()) as u64,
         }
     }
 }
@@ -84,7 +105,7 @@ pub fn embed_inputs<M: EmbedderModule<Infer> + Sync>(
         inputs
     };
     match weights {
-        Weights::Plain { module, parameters, tapes } => {
+        Weights::Plain { module, parameters, tapes, .. } => {
             let chunks: Vec<_> = values.chunks_mut(PLAIN_CHUNK_ROWS * dim).enumerate().collect();
             chunks.into_par_iter().for_each(|(chunk, out)| {
                 let inputs = gather(chunk * PLAIN_CHUNK_ROWS, out);

@@ -11,7 +11,6 @@ pub mod embed;
 pub mod embedding;
 pub mod error;
 pub mod init;
-pub mod int8;
 pub mod kind;
 pub mod linear;
 pub mod lvn;

@@ -25,15 +25,27 @@ impl Published {
 
     /// Puts all four in place of the version before. Actors go on with what they have until they are told to install.
     pub fn publish(&self, policy_version: PolicyVersion, stack: &EmbedderStack<Infer>) {
-        self.publish_one(policy_version, stack.structure.clone());
-        self.publish_one(policy_version, stack.tactical.clone());
-        self.publish_one(policy_version, stack.regime.clone());
-        self.publish_one(policy_version, stack.lvn.clone());
+        let EmbedderStack { structure, tactical, regime, lvn } = stack.clone();
+        self.publish_one(policy_version, Weights::of(structure));
+        self.publish_one(policy_version, Weights::of(tactical));
+        self.publish_one(policy_version, Weights::of(regime));
+        self.publish_one(policy_version, Weights::of(lvn));
     }
 
-    /// Puts one embedder's weights in place.
-    pub fn publish_one<M: EmbedderModule<Infer> + Sync + 'static>(&self, policy_version: PolicyVersion, module: M) {
-        self.modules.insert(M::KIND, (policy_version, Arc::new(Weights::of(module))));
+    /// As [`Self::publish`], with large matrices in int8: [`Weights::rounded`]. Gives the bytes of all.
+    pub fn publish_rounded(&self, policy_version: PolicyVersion, stack: &EmbedderStack<Infer>) -> u64 {
+        let EmbedderStack { structure, tactical, regime, lvn } = stack.clone();
+        self.publish_one(policy_version, Weights::rounded(structure))
+            + self.publish_one(policy_version, Weights::rounded(tactical))
+            + self.publish_one(policy_version, Weights::rounded(regime))
+            + self.publish_one(policy_version, Weights::rounded(lvn))
+    }
+
+    /// Puts one embedder's weights in place and gives their bytes.
+    fn publish_one<M: EmbedderModule<Infer> + Sync + 'static>(&self, policy_version: PolicyVersion, weights: Weights<M>) -> u64 {
+        let bytes = weights.bytes();
+        self.modules.insert(M::KIND, (policy_version, Arc::new(weights)));
+        bytes
     }
 
     /// Version of an embedder's weights, if any.

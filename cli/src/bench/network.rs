@@ -52,10 +52,10 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         let widths = AheadWidths { detached: Vec::new(), attached: shape.ahead_widths() };
         let net = MarketEncoder::<Infer>::new(preset, &widths, &mut rng, &cpu);
         let stack = &net.embedders;
-        forward(bench, &format!("network: {tag} structure forward"), stack.structure.clone(), &table, &rows);
-        forward(bench, &format!("network: {tag} tactical forward"), stack.tactical.clone(), &table, &rows);
-        forward(bench, &format!("network: {tag} regime forward"), stack.regime.clone(), &table, &rows);
-        forward(bench, &format!("network: {tag} lvn forward"), stack.lvn.clone(), &table, &rows);
+        forward(bench, &tag, &stack.structure, &table, &rows);
+        forward(bench, &tag, &stack.tactical, &table, &rows);
+        forward(bench, &tag, &stack.regime, &table, &rows);
+        forward(bench, &tag, &stack.lvn, &table, &rows);
         train(bench, preset, &stack.structure);
         train(bench, preset, &stack.tactical);
         train(bench, preset, &stack.regime);
@@ -87,13 +87,22 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 
 fn forward<M: EmbedderModule<Infer> + Sync>(
     bench: &mut Bench,
-    name: &str,
-    module: M,
+    preset: &str,
+    module: &M,
     table: &grandmodel_market::FeatureTable,
     rows: &[u32],
 ) {
-    let weights = Weights::of(module);
-    bench.row(name, "windows", rows.len(), || drop(black_box(embed_rows(&weights, table, rows))));
+    let rounded = Weights::rounded(module.clone());
+    let mut ways = vec![("", Weights::of(module.clone()))];
+    if rounded.bytes() < ways[0].1.bytes() {
+        ways.push((", int8", rounded));
+    }
+    for (suffix, weights) in &ways {
+        for (rows, of_one) in [(rows, ""), (&rows[..1], ", one window")] {
+            let name = format!("network: {preset} {} forward{of_one}{suffix}", M::KIND).to_lowercase();
+            bench.row(&name, "windows", rows.len(), || drop(black_box(embed_rows(weights, table, rows))));
+        }
+    }
 }
 
 /// Forward and backward of the mean of all outputs, and a step of Adam; of two threads each takes half of the windows.

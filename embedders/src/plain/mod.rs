@@ -62,6 +62,14 @@ pub trait Plain: Send + Sync + 'static {
     /// Values that [`Self::forward`] reads, in module order.
     fn num_parameters(&self) -> usize;
 
+    /// Makes it a network that only acts: its large matrices rounded to int8 inside its layers, the rest of `parameters` left in what is returned, which
+    /// [`Self::forward`] is given from then on. Also the bytes of the rounded matrices.
+    ///
+    /// By itself it rounds nothing: the networks of some ten thousand values gain nothing.
+    fn round(&mut self, parameters: &[f32]) -> (Vec<f32>, u64) {
+        (parameters.to_vec(), 0)
+    }
+
     /// `inputs [batch, input_len]` as [`EmbedderKind::copy_input`] lays them out; the outputs are [`Self::outputs`].
     fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut Self::Tape);
 

@@ -15,6 +15,7 @@ use crate::{
         attention::{softmax, softmax_backward},
         gelu,
         gemm::{Matrix, gemm},
+        swap_leading,
     },
     regime::{LENGTH_EPS, NUM_PROTOTYPES, PROTOTYPE_TEMPERATURE, PROTOTYPE_WIDTH},
 };
@@ -97,7 +98,8 @@ impl Plain for Regime {
 
     fn forward(&self, parameters: &[f32], inputs: &[f32], _: Keep, tape: &mut RegimeTape) {
         let batch = inputs.len() / REGIME_FEATURES;
-        let RegimeTape { input, widened, norm, features, unit, unit_prototypes, shares, readout, scratch: [wide, projected, ..] } = tape;
+        let RegimeTape { input, widened, norm, features, unit, unit_prototypes, shares, readout, scratch: [wide, projected, columns, ..] } =
+            tape;
         room(input, inputs.len()).copy_from_slice(inputs);
         let widened = room(widened, batch * self.hidden.d_out);
         self.hidden.forward(parameters, inputs, widened);
@@ -111,8 +113,11 @@ impl Plain for Regime {
         unit.of(features);
         let prototypes = &parameters[self.prototypes.clone()];
         unit_prototypes.of(prototypes);
+        // As they stand in columns: a factor that is only read as transposed has other bits among few rows than among many.
+        let columns = room(columns, W * K);
+        swap_leading(&unit_prototypes.unit, [K, W, 1], columns);
         let shares = room(shares, batch * K);
-        gemm(shares, [batch, K], K, false, Matrix::new(&unit.unit, W), Matrix::transposed(&unit_prototypes.unit, W), W);
+        gemm(shares, [batch, K], K, false, Matrix::new(&unit.unit, W), Matrix::new(columns, K), W);
         softmax(shares, K, 1.0 / PROTOTYPE_TEMPERATURE);
         gemm(projected, [batch, W], W, false, Matrix::new(shares, K), Matrix::new(prototypes, W), K);
         let joined = self.readout.features(readout, batch);

@@ -6,7 +6,7 @@ use grandmodel_market::features::{STRUCTURE_FEATURES, STRUCTURE_WINDOW};
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, Rounding, bytes, room, zeros},
 };
 use crate::{
     config::StructureWidths,
@@ -79,7 +79,6 @@ struct Cheap {
 struct Scratch {
     normed: Vec<f32>,
     wide: Vec<f32>,
-    d_wide: Vec<f32>,
     scores: Vec<f32>,
     d_tokens: Vec<f32>,
     d_pooled: Vec<f32>,
@@ -120,6 +119,23 @@ impl Plain for Structure {
         self.num_parameters
     }
 
+    fn round(&mut self, parameters: &[f32]) -> (Vec<f32>, u64) {
+        let mut to = Rounding::new(parameters);
+        self.input.round(&mut to);
+        for Block { norm1, in_proj, out_proj, norm2, linear1, linear2, .. } in &mut self.blocks {
+            norm1.round(&mut to);
+            in_proj.round(&mut to);
+            out_proj.round(&mut to);
+            norm2.round(&mut to);
+            linear1.round(&mut to);
+            linear2.round(&mut to);
+        }
+        self.norm.round(&mut to);
+        to.keep(&mut self.query);
+        self.readout.round(&mut to);
+        (to.kept, to.bytes)
+    }
+
     fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut StructureTape) {
         let batch = inputs.len() / Self::KIND.input_len();
         let len = batch * STRUCTURE_WINDOW * self.input.d_out;
@@ -155,9 +171,9 @@ impl Plain for Structure {
 
     fn bytes(&self, tape: &StructureTape) -> u64 {
         let StructureTape { input, tokens, blocks, boundaries, norm, pooled_from, shares, readout, scratch, .. } = tape;
-        let Scratch { normed, wide, d_wide, scores, d_tokens, d_pooled, cheap } = scratch;
+        let Scratch { normed, wide, scores, d_tokens, d_pooled, cheap } = scratch;
         let of_blocks: u64 = blocks.iter().map(|block| bytes([&block.x, &block.qkv, &block.widened]) + block.cheap.bytes()).sum();
-        bytes([input, tokens, pooled_from, shares, normed, wide, d_wide, scores, d_tokens, d_pooled].into_iter().chain(boundaries))
+        bytes([input, tokens, pooled_from, shares, normed, wide, scores, d_tokens, d_pooled].into_iter().chain(boundaries))
             + of_blocks
             + cheap.bytes()
             + norm.bytes()
@@ -255,7 +271,7 @@ impl Block {
         let len = d.len();
         let rows = len / self.out_proj.d_in;
         let wide_len = rows * self.linear1.d_out;
-        let Scratch { normed, wide, d_wide, scores, cheap, .. } = scratch;
+        let Scratch { normed, wide, scores, cheap, .. } = scratch;
         let normed = room(normed, len);
         if selected {
             // The input is not needed again after this: it becomes what the second normalisation saw.
@@ -269,18 +285,19 @@ impl Block {
         wide[..wide_len].copy_from_slice(widened);
         gelu::forward(&mut wide[..wide_len]);
         self.linear2.backward(&wide[..wide_len], d, gradient);
-        let d_wide = room(d_wide, wide_len.max(3 * len));
-        self.linear2.backward_input(parameters, d, &mut d_wide[..wide_len], false);
-        gelu::backward(widened, &mut d_wide[..wide_len]);
+        // From here on the same room holds gradients.
+        let d_wide = &mut wide[..wide_len];
+        self.linear2.backward_input(parameters, d, d_wide, false);
+        gelu::backward(widened, d_wide);
         self.norm2.output(parameters, norm2, normed);
-        self.linear1.backward(normed, &d_wide[..wide_len], gradient);
-        self.linear1.backward_input(parameters, &d_wide[..wide_len], normed, false);
+        self.linear1.backward(normed, d_wide, gradient);
+        self.linear1.backward_input(parameters, d_wide, normed, false);
         self.norm2.backward(parameters, norm2, normed, gradient);
         add(d, normed);
 
         self.out_proj.backward(&mixed[..len], d, gradient);
         self.out_proj.backward_input(parameters, d, normed, false);
-        let d_qkv = &mut d_wide[..3 * len];
+        let d_qkv = &mut wide[..3 * len];
         let scores = room(scores, STRUCTURE_WINDOW * STRUCTURE_WINDOW);
         attention::backward(self.attention(rows), &tape.qkv, weights, normed, scores, d_qkv);
         self.norm1.output(parameters, norm1, normed);

@@ -6,13 +6,14 @@ use grandmodel_market::features::{TACTICAL_FEATURES, TACTICAL_WINDOW};
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
+    layers::{Linear, Norm, NormTape, OutputGradient, Place, Places, Readout, ReadoutTape, Rounding, bytes, room, zeros},
 };
 use crate::{
     config::TacticalWidths,
     kind::EmbedderKind,
     ops::kernels::{
         add,
+        int8::Weight,
         lstm::{self, Direction, Sizes, Trace, Weights, WeightsMut},
         pooling, swap_leading,
     },
@@ -31,11 +32,11 @@ pub struct Tactical {
     num_parameters: usize,
 }
 
-/// Both directions of one layer, each half of every array.
+/// Both directions of one layer, one after the other in every array.
 #[derive(Clone, Debug)]
 struct BiLstm {
-    w_ih: Range<usize>,
-    w_hh: Range<usize>,
+    w_ih: [Place; 2],
+    w_hh: [Place; 2],
     bias: Range<usize>,
     width_in: usize,
     hidden: usize,
@@ -115,6 +116,19 @@ impl Plain for Tactical {
 
     fn num_parameters(&self) -> usize {
         self.num_parameters
+    }
+
+    fn round(&mut self, parameters: &[f32]) -> (Vec<f32>, u64) {
+        let mut to = Rounding::new(parameters);
+        self.input.round(&mut to);
+        self.norm.round(&mut to);
+        for BiLstm { w_ih, w_hh, bias, hidden, .. } in &mut self.layers {
+            w_ih.iter_mut().chain(w_hh).for_each(|place| to.matrix(place, 4 * *hidden));
+            to.keep(bias);
+        }
+        to.keep(&mut self.queries);
+        self.readout.round(&mut to);
+        (to.kept, to.bytes)
     }
 
     fn forward(&self, parameters: &[f32], inputs: &[f32], keep: Keep, tape: &mut TacticalTape) {
@@ -204,8 +218,8 @@ impl BiLstm {
     fn new(places: &mut Places, width_in: usize, hidden: usize) -> Self {
         let width = 4 * hidden;
         Self {
-            w_ih: places.take(2 * width_in * width),
-            w_hh: places.take(2 * hidden * width),
+            w_ih: [0, 1].map(|_| Place::Flat(places.take(width_in * width))),
+            w_hh: [0, 1].map(|_| Place::Flat(places.take(hidden * width))),
             bias: places.take(2 * width),
             width_in,
             hidden,
@@ -216,12 +230,21 @@ impl BiLstm {
         Sizes { batch, time: TACTICAL_WINDOW, width_in: self.width_in, hidden: self.hidden }
     }
 
-    fn weights<'a>(&self, parameters: &'a [f32], way: Direction) -> Weights<'a> {
-        let half = |range: &Range<usize>| {
-            let len = range.len() / 2;
-            &parameters[range.start + way as usize * len..][..len]
-        };
-        Weights { w_ih: half(&self.w_ih), w_hh: half(&self.w_hh), bias: half(&self.bias) }
+    fn bias<'a>(&self, parameters: &'a [f32], way: Direction) -> &'a [f32] {
+        let width = 4 * self.hidden;
+        &parameters[self.bias.start + way as usize * width..][..width]
+    }
+
+    /// Those of a forward pass.
+    fn acting<'a>(&'a self, parameters: &'a [f32], way: Direction) -> Weights<'a, Weight<'a>> {
+        let of = |places: &'a [Place; 2]| places[way as usize].of(parameters);
+        Weights { w_ih: of(&self.w_ih), w_hh: of(&self.w_hh), bias: self.bias(parameters, way) }
+    }
+
+    /// Those of a backward pass.
+    fn learning<'a>(&self, parameters: &'a [f32], way: Direction) -> Weights<'a> {
+        let of = |places: &[Place; 2]| &parameters[places[way as usize].flat()];
+        Weights { w_ih: of(&self.w_ih), w_hh: of(&self.w_hh), bias: self.bias(parameters, way) }
     }
 
     fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape) {
@@ -231,7 +254,7 @@ impl BiLstm {
         for way in Direction::BOTH {
             let gates = room(&mut tape.gates[way as usize], rows * 4 * self.hidden);
             let c = room(&mut tape.c[way as usize], rows * self.hidden);
-            lstm::forward(sizes, way, x, self.weights(parameters, way), gates, c, y);
+            lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y);
         }
     }
 
@@ -257,11 +280,11 @@ impl BiLstm {
                 c: &tape.c[way as usize][..rows * self.hidden],
                 y: &tape.y[..rows * 2 * self.hidden],
             };
-            let own = &mut gradient[self.w_ih.start..self.bias.end];
-            let (w_ih, rest) = own.split_at_mut(self.w_ih.len());
-            let (w_hh, bias) = rest.split_at_mut(self.w_hh.len());
+            let own = &mut gradient[self.w_ih[0].flat().start..self.bias.end];
+            let (w_ih, rest) = own.split_at_mut(2 * self.w_ih[0].flat().len());
+            let (w_hh, bias) = rest.split_at_mut(2 * self.w_hh[0].flat().len());
             let gradients = WeightsMut { w_ih: half_mut(w_ih, way), w_hh: half_mut(w_hh, way), bias: half_mut(bias, way) };
-            lstm::backward(sizes, way, &trace, self.weights(parameters, way), dy, d_gates, d_c, gradients, Some(&mut *dx));
+            lstm::backward(sizes, way, &trace, self.learning(parameters, way), dy, d_gates, d_c, gradients, Some(&mut *dx));
         }
     }
 }

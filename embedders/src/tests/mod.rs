@@ -2,6 +2,7 @@
 
 mod actors;
 pub(crate) mod inputs;
+mod int8;
 mod modules;
 mod parameters;
 mod parity;

@@ -62,25 +62,28 @@ fn embeddings_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn an_input_alone_is_embedded_as_in_a_chunk() {
-    fn check<M: EmbedderModule<Infer> + Sync>(module: M) {
-        let weights = Weights::of(module);
-        let many = embed_with(&weights, 1);
-        let (len, dim) = (M::KIND.input_len(), M::KIND.dim());
-        let inputs = normals(8, (2 * CHUNK_ROWS + 3) * len);
-        for row in [0, 255, 256, 514] {
-            let alone = embed_inputs(&weights, 1, |_, out| out.copy_from_slice(&inputs[row * len..(row + 1) * len]));
-            for (alone, among) in alone.iter().zip(&many[row * dim..]) {
-                // Products of one row may sum in another order than those of many.
-                assert!((alone - among).abs() < 1e-5, "{:?} row {row}: {alone} against {among}", M::KIND);
+fn an_input_has_the_same_bits_alone_in_a_pair_and_in_a_block() {
+    fn check<M: EmbedderModule<Infer> + Sync>(module: &M) {
+        for weights in [Weights::of(module.clone()), Weights::rounded(module.clone())] {
+            let inputs = normals(8, 100 * M::KIND.input_len());
+            let embed = |first: usize, count: usize| {
+                embed_inputs(&weights, count, |index, out| out.copy_from_slice(&inputs[(first + index) * out.len()..][..out.len()]))
+            };
+            let block = embed(0, 100);
+            for count in [1, 2] {
+                for (at, among) in block.chunks(count * M::KIND.dim()).enumerate() {
+                    assert_eq!(embed(at * count, count), among, "{:?}: {count} from input {}", M::KIND, at * count);
+                }
             }
         }
     }
-    let stack = stack(Preset::Tiny, 1);
-    check(stack.structure);
-    check(stack.tactical);
-    check(stack.regime);
-    assert_eq!(embed_inputs(&Weights::of(stack.lvn.clone()), 0, |_, _| unreachable!()), [0.0f32; 0]);
-    check(stack.lvn);
+    for preset in [Preset::Tiny, Preset::Small, Preset::Full] {
+        let stack = stack(preset, 1);
+        check(&stack.structure);
+        check(&stack.tactical);
+        check(&stack.regime);
+        check(&stack.lvn);
+    }
+    assert_eq!(embed_inputs(&Weights::of(stack(Preset::Tiny, 1).lvn), 0, |_, _| unreachable!()), [0.0f32; 0]);
     assert_eq!(EmbedderKind::Lvn.input_len(), 5);
 }

@@ -1,7 +1,7 @@
 //! Attention of every step of a window to every other, a head of a sample at a time: small products that stay in the cache.
 
 use super::gemm::{Matrix, gemm};
-use super::math::{exp, sum_by};
+use super::math::{LANES, add_lanes, exp, sum_by};
 use super::simd::simd_fn;
 
 /// The four lengths of the operation.
@@ -70,14 +70,24 @@ simd_fn! {
     /// Each row of `width` scores becomes `softmax(scale * row)`; a NaN makes its whole row NaN.
     pub fn softmax(scores: &mut [f32], width: usize, scale: f32) {
         for row in scores.chunks_exact_mut(width) {
-            let mut max = f32::NEG_INFINITY;
-            for &score in row.iter() {
-                max = if score > max { score } else { max };
+            let (whole, rest) = row.as_chunks_mut::<LANES>();
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            for scores in &*whole {
+                lanes.iter_mut().zip(scores).for_each(|(max, score)| *max = if *score > *max { *score } else { *max });
             }
-            for score in row.iter_mut() {
+            let max = lanes.iter().chain(&*rest).fold(f32::NEG_INFINITY, |max, &score| if score > max { score } else { max });
+            let mut sums = [0.0; LANES];
+            for scores in &mut *whole {
+                for (score, sum) in scores.iter_mut().zip(&mut sums) {
+                    *score = exp((*score - max) * scale);
+                    *sum += *score;
+                }
+            }
+            for (score, sum) in rest.iter_mut().zip(&mut sums) {
                 *score = exp((*score - max) * scale);
+                *sum += *score;
             }
-            let inverse = 1.0 / sum_by(width, |j| row[j]);
+            let inverse = 1.0 / add_lanes(sums);
             for score in row.iter_mut() {
                 *score *= inverse;
             }

@@ -4,26 +4,26 @@ use super::math::sum_by;
 use super::simd::simd_fn;
 
 simd_fn! {
-    /// Each row of `x`, `d` long, becomes `n`; `scale` takes `1 / sqrt(var + eps)` of each row.
-    pub fn normalise(x: &mut [f32], d: usize, eps: f32, scale: &mut [f32]) {
-        for (row, scale) in x.chunks_exact_mut(d).zip(scale) {
+    /// Each row of `x`, `d` long, gives one of `n`; `scale` takes `1 / sqrt(var + eps)` of each row.
+    pub fn normalise(x: &[f32], n: &mut [f32], d: usize, eps: f32, scale: &mut [f32]) {
+        for ((row, n), scale) in x.chunks_exact(d).zip(n.chunks_exact_mut(d)).zip(scale) {
             let mean = sum_by(d, |j| row[j]) / d as f32;
             let variance = sum_by(d, |j| (row[j] - mean) * (row[j] - mean)) / d as f32;
             *scale = 1.0 / (variance + eps).sqrt();
-            for value in row {
-                *value = (*value - mean) * *scale;
+            for (n, x) in n.iter_mut().zip(row) {
+                *n = (x - mean) * *scale;
             }
         }
     }
 }
 
 simd_fn! {
-    /// `n` becomes `y`.
-    pub fn stretch(normal: &mut [f32], gamma: &[f32], beta: &[f32]) {
+    /// `n` to `y`.
+    pub fn stretch(normal: &[f32], gamma: &[f32], beta: &[f32], y: &mut [f32]) {
         let d = gamma.len();
-        for row in normal.chunks_exact_mut(d) {
-            for ((value, &gamma), &beta) in row.iter_mut().zip(gamma).zip(beta) {
-                *value = value.mul_add(gamma, beta);
+        for (normal, y) in normal.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            for (((y, n), &gamma), &beta) in y.iter_mut().zip(normal).zip(gamma).zip(beta) {
+                *y = n.mul_add(gamma, beta);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! in PyTorch's order, `i f g o`, each `hidden` wide. Outputs of both directions share rows of `2 hidden`, forward half first.
 
 use super::gemm::{Matrix, gemm};
+use super::int8::Weight;
 use super::math::{sigmoid, tanh};
 use super::simd::simd_fn;
 use super::{add_column_sums, fill_rows};
@@ -43,13 +44,13 @@ impl Direction {
     }
 }
 
-/// Weights of one direction: `w_ih [in, 4 h]`, `w_hh [h, 4 h]`, `bias [4 h]`.
+/// Weights of one direction: `w_ih [in, 4 h]`, `w_hh [h, 4 h]`, `bias [4 h]`; backwards those that learn, forwards rounded ones, too.
 #[derive(Clone, Copy)]
-pub struct Weights<'a> {
+pub struct Weights<'a, W = &'a [f32]> {
     /// From the input.
-    pub w_ih: &'a [f32],
+    pub w_ih: W,
     /// From the output before.
-    pub w_hh: &'a [f32],
+    pub w_hh: W,
     /// One bias.
     pub bias: &'a [f32],
 }
@@ -66,11 +67,20 @@ pub struct WeightsMut<'a> {
 
 /// `x [time, batch, in]` through one direction: `gates [time, batch, 4 h]` after their sigmoid or tanh, cell states `c [time, batch, h]`, and outputs into the
 /// direction's half of `y [time, batch, 2 h]`.
-pub fn forward(sizes: Sizes, way: Direction, x: &[f32], weights: Weights<'_>, gates: &mut [f32], c: &mut [f32], y: &mut [f32]) {
+pub fn forward<'a, W: Into<Weight<'a>>>(
+    sizes: Sizes,
+    way: Direction,
+    x: &[f32],
+    weights: Weights<'a, W>,
+    gates: &mut [f32],
+    c: &mut [f32],
+    y: &mut [f32],
+) {
     let Sizes { batch, time, width_in, hidden } = sizes;
+    let (w_ih, w_hh) = (weights.w_ih.into(), weights.w_hh.into());
     let (width, column) = (4 * hidden, way as usize * hidden);
     fill_rows(gates, weights.bias);
-    gemm(gates, [time * batch, width], width, true, Matrix::new(x, width_in), Matrix::new(weights.w_ih, width), width_in);
+    w_ih.multiply(gates, true, x, width_in, [time * batch, width_in, width]);
     for step in 0..time {
         let t = way.at(step, time);
         let gates_t = block_mut(gates, t, batch * width);
@@ -80,7 +90,7 @@ pub fn forward(sizes: Sizes, way: Direction, x: &[f32], weights: Weights<'_>, ga
         }
         let tm1 = way.at(step - 1, time);
         let h_tm1 = &block(y, tm1, batch * 2 * hidden)[column..];
-        gemm(gates_t, [batch, width], width, true, Matrix::new(h_tm1, 2 * hidden), Matrix::new(weights.w_hh, width), hidden);
+        w_hh.multiply(gates_t, true, h_tm1, 2 * hidden, [batch, hidden, width]);
         let (c_tm1, c_t) = two_blocks(c, tm1, t, batch * hidden);
         cell(gates_t, c_tm1, c_t, &mut block_mut(y, t, batch * 2 * hidden)[column..], hidden);
     }

@@ -6,7 +6,7 @@
 use std::f32::consts::{LOG2_E, SQRT_2};
 
 /// Lanes of a sum: as many as the widest registers hold, at every instruction set, so that the order of additions is fixed.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// `e^x`; 0 below -87.68, infinity above 88.38.
 ///
@@ -113,6 +113,12 @@ pub fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
     for (lane, sum) in lanes.iter_mut().enumerate().take(len - whole) {
         *sum += f(whole + lane);
     }
+    add_lanes(lanes)
+}
+
+/// The sum of the lanes of a sum, halves first.
+#[inline(always)]
+pub fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -1,11 +1,12 @@
 //! Slices in, slices out: the arithmetic of the embedders on a CPU, single-threaded, without tensors or tape.
 //!
 //! Every kernel gives the same bits at every instruction set ([`simd`]): sums run in 16 fixed lanes and products are fused
-//! wherever the source says so. Only matrix products ([`gemm`]) may differ between processors.
+//! wherever the source says so. Only f32 matrix products ([`gemm`]) may differ between processors; those of rounded weights ([`int8`]) are exact.
 
 pub mod attention;
 pub mod gelu;
 pub mod gemm;
+pub mod int8;
 pub mod layer_norm;
 pub mod lstm;
 pub mod math;

@@ -170,10 +170,9 @@ fn scale_lens(time: usize) -> [usize; SCALES] {
 }
 
 fn run_layer_norm(inputs: &[Vec<f32>], rows: usize, d: usize) -> Outcome {
-    let (mut normal, mut scale) = (inputs[0].clone(), vec![0.0; rows]);
-    layer_norm::normalise(&mut normal, d, ops::LAYER_NORM_EPS, &mut scale);
-    let mut y = normal.clone();
-    layer_norm::stretch(&mut y, &inputs[1], &inputs[2]);
+    let (mut normal, mut y, mut scale) = (vec![0.0; rows * d], vec![0.0; rows * d], vec![0.0; rows]);
+    layer_norm::normalise(&inputs[0], &mut normal, d, ops::LAYER_NORM_EPS, &mut scale);
+    layer_norm::stretch(&normal, &inputs[1], &inputs[2], &mut y);
     let (mut dx, mut d_gain, mut d_shift) = (cotangent(y.len()), vec![0.0; d], vec![0.0; d]);
     layer_norm::backward(&normal, &scale, &inputs[1], &mut dx, &mut d_gain, &mut d_shift);
     Outcome { y, gradients: vec![dx, d_gain, d_shift] }
