@@ -65,6 +65,8 @@ pub struct BatchRequest {
     pub bytes_beside: u64,
     /// Bytes that do not depend on the micro-batch.
     pub bytes_fixed: u64,
+    /// Bytes of one gradient: one for every block in flight, and one for every partial sum beside them.
+    pub bytes_per_gradient: u64,
     /// Bytes of every block in flight, by [`Checkpointing::ALL`].
     pub bytes_per_block: [u64; 3],
     /// Bytes of every block that is worked on, by [`Checkpointing::ALL`].
@@ -74,10 +76,19 @@ pub struct BatchRequest {
 impl BatchRequest {
     /// Bytes of a plan: what is fixed, and of the blocks in flight what each holds, and what each holds while it is worked on.
     pub fn predict(&self, micro_batch: usize, checkpointing: Checkpointing) -> u64 {
-        let blocks = (micro_batch / self.grad_block.max(1)) as u64;
-        let at_work = blocks.min(self.threads.max(1) as u64);
+        let blocks = micro_batch / self.grad_block.max(1);
+        let at_work = blocks.min(self.threads.max(1)) as u64;
+        let gradients = (blocks + self.partial_sums(blocks)) as u64;
         let (block, thread) = (self.bytes_per_block[checkpointing as usize], self.bytes_per_thread[checkpointing as usize]);
-        self.bytes_fixed.saturating_add(block.saturating_mul(blocks)).saturating_add(thread.saturating_mul(at_work))
+        let parts = [(gradients, self.bytes_per_gradient), (blocks as u64, block), (at_work, thread)];
+        parts.into_iter().fold(self.bytes_fixed, |sum, (count, bytes)| sum.saturating_add(count.saturating_mul(bytes)))
+    }
+
+    /// Most partial sums that wait while so many blocks are in flight: gradients are added in a binary tree over all blocks, which holds one sum for every bit of
+    /// the number of blocks behind it.
+    fn partial_sums(&self, blocks: usize) -> usize {
+        let all = self.effective_batch / self.grad_block.max(1);
+        (blocks..all).step_by(blocks.max(1)).map(|behind| behind.count_ones() as usize).max().unwrap_or(0)
     }
 
     /// Bytes of the smallest plan.
@@ -201,7 +212,16 @@ mod tests {
     /// One thread; bytes of a block fall to a half and a quarter with checkpointing.
     fn request(effective_batch: usize, grad_block: usize, bytes_fixed: u64, block_bytes: u64) -> BatchRequest {
         let bytes_per_block = [block_bytes, block_bytes / 2, block_bytes / 4];
-        BatchRequest { effective_batch, grad_block, threads: 1, bytes_beside: 0, bytes_fixed, bytes_per_block, bytes_per_thread: [0; 3] }
+        BatchRequest {
+            effective_batch,
+            grad_block,
+            threads: 1,
+            bytes_beside: 0,
+            bytes_fixed,
+            bytes_per_gradient: 0,
+            bytes_per_block,
+            bytes_per_thread: [0; 3],
+        }
     }
 
     fn choose(
@@ -282,6 +302,14 @@ mod tests {
         );
         assert!(choose(128, 8, 10 * MIB, 64 * MIB, 52 * MIB).is_ok());
         assert!(choose(128, 8, 4 * MIB, 64 * MIB, 40 * MIB).is_ok());
+    }
+
+    #[test]
+    fn partial_sums_lie_beside_the_gradients_of_the_blocks() {
+        let request = BatchRequest { bytes_per_gradient: 1, ..request(128, 16, 0, 0) };
+        // Of 8 blocks all at once, four at a time (4 are behind: one sum), two (2, 4, 6: two sums of 2 and 4), one (7 behind: 1, 2 and 4).
+        let held = [128, 64, 32, 16].map(|micro_batch| request.predict(micro_batch, Checkpointing::Off));
+        assert_eq!(held, [8, 4 + 1, 2 + 2, 1 + 3]);
     }
 
     #[test]

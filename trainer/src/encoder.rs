@@ -41,7 +41,10 @@ pub struct EncoderLearner {
 /// What runs on a CPU.
 struct PlainPart {
     encoder: PlainEncoder,
+    /// Of blocks that learn.
     rooms: Pool<Box<PlainRoom>>,
+    /// Of blocks whose outputs alone are wanted: smaller, and they stay so.
+    passing: Pool<Box<PlainRoom>>,
 }
 
 impl PlainPart {
@@ -89,7 +92,8 @@ impl EncoderLearner {
     /// An encoder over spans that rows point into.
     pub fn new(net: MarketEncoder<Infer>, spans: Vec<TableSpan>, device: Device) -> Self {
         let labels = spans.iter().map(SpanLabels::of).collect();
-        let plain = device::is_cpu(&device).then(|| Arc::new(PlainPart { encoder: PlainEncoder::of(&net), rooms: Pool::default() }));
+        let plain = device::is_cpu(&device)
+            .then(|| Arc::new(PlainPart { encoder: PlainEncoder::of(&net), rooms: Pool::default(), passing: Pool::default() }));
         Self { parameters: parameters::to_flat(&net), net, plain, device, spans, labels }
     }
 
@@ -133,7 +137,7 @@ impl EncoderLearner {
     /// A device that does not give the result back.
     pub fn ahead(&self, rows: &[(u16, u32)]) -> Result<Vec<f32>, TrainerError> {
         if let Some(plain) = &self.plain {
-            return Ok(plain.rooms.with(|room| {
+            return Ok(plain.passing.with(|room| {
                 self.run_plain(plain, rows, Keep::Outputs, room);
                 room.tape.ahead().to_vec()
             }));
@@ -251,13 +255,14 @@ impl EncoderLearner {
 
     /// Bytes of the rooms that blocks have left warm.
     pub fn room_bytes(&self) -> u64 {
-        self.plain.as_ref().map_or(0, |plain| plain.rooms.weigh(|room| plain.bytes(room)))
+        self.plain.as_ref().map_or(0, |plain| plain.rooms.weigh(|room| plain.bytes(room)) + plain.passing.weigh(|room| plain.bytes(room)))
     }
 
     /// Gives back the room of blocks that nobody works on.
     pub fn shed(&self) {
         if let Some(plain) = &self.plain {
             plain.rooms.clear();
+            plain.passing.clear();
         }
     }
 

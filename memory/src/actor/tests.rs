@@ -269,6 +269,7 @@ async fn plans_follow_the_budget_and_refusals_say_what_fits() {
         threads: 1,
         bytes_beside: 0,
         bytes_fixed: 10 * MIB,
+        bytes_per_gradient: 0,
         bytes_per_block,
         bytes_per_thread: [0; 3],
     };
