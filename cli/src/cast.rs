@@ -114,7 +114,7 @@ impl Cast {
             .with_allocator(Arc::new(heap::reading))
             .with_free_heap(Arc::new(heap::purge));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
-        let buffer = buffer(config, learning.as_ref().and_then(|learning| learning.replay.clone()))?.with_reports(taps.tap(
+        let buffer = buffer(config, learning.as_ref().and_then(|learning| learning.replay))?.with_reports(taps.tap(
             "memory",
             &store,
             memory.clone().recipient(),

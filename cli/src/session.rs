@@ -191,7 +191,7 @@ async fn session(config: &RunConfig, resumed: Option<Resumed>, spans: Option<&Ma
     let (shapes, device, config_text) = (model.shapes(), model.device.clone(), config.to_toml()?);
     let learning = Learning::weigh(config, &model, lanes, spans)?;
     learning.check(&config.memory)?;
-    let replay = learning.replay.clone();
+    let replay = learning.replay;
     let cast = Cast::start(config, model, Some(learning), spans.map_or(0, MarketSpans::table_bytes)).await?;
     let (folder, checkpoint) = match resumed {
         Some((folder, checkpoint)) => (folder, Some(checkpoint)),

@@ -29,8 +29,8 @@ use crate::{
 /// An encoder with the market it looks at.
 #[derive(Clone)]
 pub struct EncoderLearner {
-    /// On a CPU the shapes only; elsewhere the weights.
-    net: MarketEncoder<Infer>,
+    /// On a CPU the shapes only; elsewhere the weights. Boxed: its many handles are some 30 KB, and a learner is moved through several futures.
+    net: Box<MarketEncoder<Infer>>,
     plain: Option<Arc<PlainPart>>,
     parameters: Vec<f32>,
     device: Device,
@@ -94,7 +94,7 @@ impl EncoderLearner {
         let labels = spans.iter().map(SpanLabels::of).collect();
         let plain = device::is_cpu(&device)
             .then(|| Arc::new(PlainPart { encoder: PlainEncoder::of(&net), rooms: Pool::default(), passing: Pool::default() }));
-        Self { parameters: parameters::to_flat(&net), net, plain, device, spans, labels }
+        Self { parameters: parameters::to_flat(&net), net: Box::new(net), plain, device, spans, labels }
     }
 
     /// Number of parameters.
@@ -110,8 +110,10 @@ impl EncoderLearner {
     /// Current weights.
     pub fn net(&self) -> MarketEncoder<Infer> {
         match &self.plain {
-            Some(_) => parameters::from_flat(self.net.clone(), &self.parameters).expect("Invariant: installed weights fit and are finite"),
-            None => self.net.clone(),
+            Some(_) => {
+                parameters::from_flat((*self.net).clone(), &self.parameters).expect("Invariant: installed weights fit and are finite")
+            }
+            None => (*self.net).clone(),
         }
     }
 
@@ -126,7 +128,7 @@ impl EncoderLearner {
             shards.for_each(|(to, from)| to.copy_from_slice(from));
             return Ok(());
         }
-        self.net = parameters::from_flat(self.net.clone(), flat)?;
+        *self.net = parameters::from_flat((*self.net).clone(), flat)?;
         self.parameters.copy_from_slice(flat);
         Ok(())
     }

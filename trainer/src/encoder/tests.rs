@@ -89,7 +89,7 @@ fn plain_gradients_are_burns() {
     let mut burn = vec![0.0; plain.len()];
     let burn_aux = learner.composed_gradient(&rows, AUX_SCALE, &mut burn, back).unwrap();
     assert!((plain_aux - burn_aux).abs() < 1e-4 * burn_aux.abs(), "{plain_aux} and {burn_aux}");
-    for slot in parameters::parameter_slots(&learner.net) {
+    for slot in parameters::parameter_slots(&*learner.net) {
         let found = distance(&plain[slot.range.clone()], &burn[slot.range.clone()]);
         assert!(found < 1e-4, "{}: {found}", slot.name);
     }
@@ -105,7 +105,7 @@ fn what_is_detached_teaches_its_own_layer_only() {
     // A loss on the detached columns alone: the first 4 of 7.
     let only_detached = |ahead: &[f32]| (0..ahead.len()).map(|i| if i % 7 < 4 { 1.0 } else { 0.0 }).collect();
     let (gradient, _) = gradient(&learner, &rows, 0.0, only_detached);
-    for slot in parameters::parameter_slots(&learner.net) {
+    for slot in parameters::parameter_slots(&*learner.net) {
         let moved = gradient[slot.range].iter().any(|g| *g != 0.0);
         assert_eq!(slot.name.contains("detached"), moved, "{}", slot.name);
     }
