@@ -88,6 +88,8 @@ pub struct Learning {
     pub needs: Needs,
     /// `memory.budget` in bytes.
     pub budget: u64,
+    /// What the machine or its cgroup grants.
+    pub limit: Option<u64>,
 }
 
 impl Learning {
@@ -114,7 +116,8 @@ impl Learning {
             judging: spans.map_or(0, |spans| spans.num_test_rows() * JUDGING_BYTES_PER_ROW),
         };
         request.bytes_beside = needs.beside();
-        Ok(Self { lanes, replay, encoder, request, needs, budget: config.memory.budget.resolve(reading.limit_bytes())? })
+        let limit = reading.limit_bytes();
+        Ok(Self { lanes, replay, encoder, request, needs, budget: config.memory.budget.resolve(limit)?, limit })
     }
 
     /// Refuses a budget that cannot hold it.

@@ -15,10 +15,7 @@ use grandmodel_agents::{
     head::Head,
     messages::RunBacktest,
 };
-use grandmodel_buffers::{
-    Buffer,
-    replay::{ReplayShape, ReplayStore},
-};
+use grandmodel_buffers::{Buffer, replay::ReplayStore};
 use grandmodel_embedders::{
     Embed, Embedder, EmbedderModule, EmbeddersError, InstallWeights, LvnModule, PolicyVersion, Published, RegimeModule, StructureModule,
     TacticalModule, device::Infer,
@@ -114,11 +111,7 @@ impl Cast {
             .with_allocator(Arc::new(heap::reading))
             .with_free_heap(Arc::new(heap::purge));
         let memory = Memory::start_in_arbiter(&store, |_| memory);
-        let buffer = buffer(config, learning.as_ref().and_then(|learning| learning.replay))?.with_reports(taps.tap(
-            "memory",
-            &store,
-            memory.clone().recipient(),
-        ));
+        let buffer = buffer(config, learning.as_ref())?.with_reports(taps.tap("memory", &store, memory.clone().recipient()));
         let buffer = Buffer::start_in_arbiter(&store, |_| buffer);
         memory.send(RegisterRelief { subsystem: Subsystem::BuffersHot, recipient: buffer.clone().recipient() }).await??;
         memory.send(ReportBytes { subsystem: Subsystem::MarketTable, bytes: table_bytes }).await?;
@@ -264,11 +257,14 @@ fn embedder<M: EmbedderModule<Infer> + Sync + 'static>(
 const FIRST_VERSION: PolicyVersion = PolicyVersion(0);
 
 /// The buffer of a run: rollouts for PPO, replay for the others; a backtest's stays empty.
-fn buffer(config: &RunConfig, replay: Option<ReplayShape>) -> Result<Buffer> {
-    match replay {
-        Some(shape) => {
+fn buffer(config: &RunConfig, learning: Option<&Learning>) -> Result<Buffer> {
+    match learning.and_then(|learning| Some((learning.replay?, learning.limit))) {
+        Some((shape, limit)) => {
             // Memory pressure moves segments into unlinked files beside the runs.
-            let store = ReplayStore::new(config.replay.clone(), shape)?.with_spill_folder(config.runs.clone());
+            let mut store = ReplayStore::new(config.replay.clone(), shape)?.with_spill_folder(config.runs.clone());
+            if limit.is_some_and(|limit| limit < config.replay.capacity.0) {
+                store = store.with_pages_asked_for();
+            }
             Ok(Buffer::of_store(store, seed_of(config.seed, Stream::Replay)))
         }
         None => Ok(Buffer::new(config.buffer)?),

@@ -9,5 +9,10 @@ mod process;
 mod real_files;
 mod repository;
 mod runs;
+mod soak;
 mod tidy;
 mod walks;
+
+// That of the binary: what a soak reads is what this counts.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,5 @@
-//! Pages that were lately read from compressed segments, decompressed; the least recently used gives way. It knows no segment, only page numbers.
+//! Pages that were lately read from compressed segments, decompressed but still in byte planes; the least recently used gives way. It knows no segment, only
+//! page numbers.
 
 /// No entry, no page.
 const NONE: u32 = u32::MAX;
@@ -6,8 +7,8 @@ const NONE: u32 = u32::MAX;
 /// Fixed memory, taken at the start.
 #[derive(Debug)]
 pub(super) struct PageCache {
-    page_words: usize,
-    words: Vec<u32>,
+    page_bytes: usize,
+    planes: Vec<u8>,
     /// Entry that holds a page, by page number.
     entry_of: Vec<u32>,
     /// Page that an entry holds.
@@ -22,11 +23,11 @@ pub(super) struct PageCache {
 }
 
 impl PageCache {
-    /// For pages numbered below `num_pages`, `entries` of them at once.
-    pub(super) fn new(page_words: usize, num_pages: usize, entries: usize) -> Self {
+    /// For pages numbered below `num_pages`, of so many bytes, `entries` of them at once.
+    pub(super) fn new(page_bytes: usize, num_pages: usize, entries: usize) -> Self {
         let mut cache = Self {
-            page_words,
-            words: vec![0; page_words * entries],
+            page_bytes,
+            planes: vec![0; page_bytes * entries],
             entry_of: vec![NONE; num_pages],
             page_of: vec![NONE; entries],
             newer: vec![NONE; entries],
@@ -41,8 +42,8 @@ impl PageCache {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let columns = [&self.words, &self.entry_of, &self.page_of, &self.newer, &self.older];
-        columns.into_iter().map(|column| column.capacity() as u64 * 4).sum()
+        let columns = [&self.entry_of, &self.page_of, &self.newer, &self.older];
+        self.planes.capacity() as u64 + columns.into_iter().map(|column| column.capacity() as u64 * 4).sum::<u64>()
     }
 
     /// Whether it holds the page.
@@ -89,12 +90,12 @@ impl PageCache {
     }
 
     #[inline]
-    pub(super) fn words(&self, entry: u32) -> &[u32] {
-        &self.words[entry as usize * self.page_words..][..self.page_words]
+    pub(super) fn planes(&self, entry: u32) -> &[u8] {
+        &self.planes[entry as usize * self.page_bytes..][..self.page_bytes]
     }
 
-    pub(super) fn words_mut(&mut self, entry: u32) -> &mut [u32] {
-        &mut self.words[entry as usize * self.page_words..][..self.page_words]
+    pub(super) fn planes_mut(&mut self, entry: u32) -> &mut [u8] {
+        &mut self.planes[entry as usize * self.page_bytes..][..self.page_bytes]
     }
 
     fn link(&mut self, entry: u32) {
@@ -127,15 +128,15 @@ mod tests {
     fn the_least_recently_used_gives_way() {
         let mut cache = PageCache::new(1, 10, 3);
         let read = |cache: &mut PageCache, page: usize| match cache.find(page) {
-            Some(entry) => cache.words(entry)[0],
+            Some(entry) => cache.planes(entry)[0],
             None => {
                 let entry = cache.take(page);
-                cache.words_mut(entry)[0] = page as u32 + 100;
-                page as u32 + 100
+                cache.planes_mut(entry)[0] = page as u8 + 100;
+                page as u8 + 100
             }
         };
         let pages = [1, 2, 3, 1, 4, 1, 2, 3, 1];
-        assert_eq!(pages.map(|page| read(&mut cache, page)), pages.map(|page| page as u32 + 100));
+        assert_eq!(pages.map(|page| read(&mut cache, page)), pages.map(|page| page as u8 + 100));
         // 1, 2, 3 miss; 1 hits; 4 takes the place of 2; 1 hits; 2 takes that of 3; 3 that of 4; 1 hits.
         assert_eq!((cache.hits, cache.misses), (3, 6));
         cache.forget(1);

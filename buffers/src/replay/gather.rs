@@ -46,7 +46,7 @@ impl ReplayStore {
         let mut powers = [1.0; N_STEP_MAX + 1];
         (1..=n_step).for_each(|k| powers[k] = powers[k - 1] * gamma);
         let (cursor, lanes) = (self.cursor, u64::from(self.shape.num_envs));
-        if self.observation.spilled > 0 {
+        if self.asks_for_pages && self.observation.spilled > 0 {
             self.segments.fetch_mapped(out, n_step * lanes as usize);
         }
         let is_counted = self.config.eviction == Eviction::LeastRecentlyUsed;

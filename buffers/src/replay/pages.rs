@@ -106,6 +106,16 @@ impl PageLayout {
         }
     }
 
+    /// One row of a page of `num_rows`.
+    pub(super) fn join_row(&self, planes: &[u8], num_rows: usize, index: usize, row: &mut [u32]) {
+        let mut plane = planes[index..].iter().step_by(num_rows).map(|byte| u32::from(*byte));
+        let mut byte = || plane.next().expect("Invariant: there are as many planes as bytes in a row");
+        for (word, value) in row.iter_mut().enumerate() {
+            let low = byte() | byte() << 8;
+            *value = if self.is_half(word) { f16::from_bits(low as u16).to_f32().to_bits() } else { low | byte() << 16 | byte() << 24 };
+        }
+    }
+
     fn join(&self, planes: &[u8], rows: &mut [u32]) {
         let num_rows = rows.len() / self.rows.words;
         // One word of all rows: made without gaps, which the compiler turns into wide instructions, then spread.
@@ -242,17 +252,18 @@ impl Packed {
         let _ = map.advise_range(memmap2::Advice::WillNeed, start, end - start);
     }
 
-    /// Rows of one page into `out`; how many words they are.
+    /// Rows of one page: rows and terminal observations begin pages of their own.
+    pub(super) fn rows_of(&self, layout: &PageLayout, page: usize) -> usize {
+        let first = page * layout.page_rows;
+        let up_to = if first < SEGMENT_LEN { SEGMENT_LEN.min(self.num_rows) } else { self.num_rows };
+        up_to.saturating_sub(first).min(layout.page_rows)
+    }
+
+    /// One page decompressed into `out`, in byte planes; how many bytes they are.
     ///
     /// # Errors
     /// Damaged bytes.
-    pub(super) fn unpack(
-        &self,
-        layout: &PageLayout,
-        page: usize,
-        scratch: &mut PageScratch,
-        out: &mut [u32],
-    ) -> Result<usize, BuffersError> {
+    pub(super) fn planes(&self, layout: &PageLayout, page: usize, out: &mut [u8]) -> Result<usize, BuffersError> {
         let damaged = |found: String, expected: String| BuffersError::Damaged { part: "page", found, expected };
         let payload = self.payload();
         if page >= self.pages.len() || self.num_rows < page * layout.page_rows {
@@ -265,23 +276,31 @@ impl Packed {
         if stated != found {
             return Err(damaged(format!("checksum {found:08x}"), format!("{stated:08x}")));
         }
-        // Rows and terminal observations begin pages of their own.
-        let first = page * layout.page_rows;
-        let up_to = if first < SEGMENT_LEN { SEGMENT_LEN.min(self.num_rows) } else { self.num_rows };
-        let num_rows = (up_to - first).min(layout.page_rows);
-        let len = num_rows * layout.row_planes();
-        let out = &mut out[..num_rows * layout.rows.words];
+        let len = self.rows_of(layout, page) * layout.row_planes();
+        let out = &mut out[..len];
         if bytes.len() == len {
-            layout.join(bytes, out);
-        } else {
-            let planes = &mut scratch.planes[..len];
-            let found = lz4_flex::block::decompress_into(bytes, planes)
-                .map_err(|error| damaged(error.to_string(), format!("{len} bytes of LZ4")))?;
-            if found != len {
-                return Err(damaged(format!("{found} bytes"), format!("{len}")));
-            }
-            layout.join(planes, out);
+            out.copy_from_slice(bytes);
+            return Ok(len);
         }
+        let found =
+            lz4_flex::block::decompress_into(bytes, out).map_err(|error| damaged(error.to_string(), format!("{len} bytes of LZ4")))?;
+        if found == len { Ok(len) } else { Err(damaged(format!("{found} bytes"), format!("{len}"))) }
+    }
+
+    /// Rows of one page into `out`; how many words they are.
+    ///
+    /// # Errors
+    /// Damaged bytes.
+    pub(super) fn unpack(
+        &self,
+        layout: &PageLayout,
+        page: usize,
+        scratch: &mut PageScratch,
+        out: &mut [u32],
+    ) -> Result<usize, BuffersError> {
+        let len = self.planes(layout, page, &mut scratch.planes)?;
+        let out = &mut out[..len / layout.row_planes() * layout.rows.words];
+        layout.join(&scratch.planes[..len], out);
         Ok(out.len())
     }
 }

@@ -134,6 +134,8 @@ pub(super) struct Segments {
     pub(super) order: Vec<u32>,
     pub(super) cache: PageCache,
     pub(super) scratch: PageScratch,
+    /// The row that was last read from a compressed page.
+    line: Vec<u32>,
     /// Terminal observations of the segment that is being written.
     pub(super) open_ends: Vec<u32>,
     /// `[num_envs]` rows: what each lane observes now, with the flags of its last step.
@@ -149,8 +151,9 @@ impl Segments {
             pages,
             slots: vec![Slot::EMPTY; num_slots],
             order: Vec::with_capacity(num_slots),
-            cache: PageCache::new(pages.page_words(), num_slots * pages.pages_max(), entries as usize),
+            cache: PageCache::new(page_bytes as usize, num_slots * pages.pages_max(), entries as usize),
             scratch: pages.scratch(),
+            line: vec![0; pages.rows.words],
             open_ends: Vec::new(),
             after: vec![0; num_envs * pages.rows.words],
         }
@@ -199,15 +202,15 @@ impl Segments {
     }
 
     fn packed_row(&mut self, slot: usize, index: usize) -> Result<&[u32], BuffersError> {
-        let (page, words) = (index / self.pages.page_rows, self.pages.rows.words);
+        let page = index / self.pages.page_rows;
         let number = slot * self.pages.pages_max() + page;
-        let entry = match self.cache.find(number) {
+        let Self { slots, cache, line, pages, .. } = self;
+        let Stored::Packed(packed) = &slots[slot].stored else { unreachable!("Invariant: only compressed segments have pages") };
+        let entry = match cache.find(number) {
             Some(entry) => entry,
             None => {
-                let Self { slots, cache, scratch, pages, .. } = self;
-                let Stored::Packed(packed) = &slots[slot].stored else { unreachable!("Invariant: only compressed segments have pages") };
                 let entry = cache.take(number);
-                if let Err(source) = packed.unpack(pages, page, scratch, cache.words_mut(entry)) {
+                if let Err(source) = packed.planes(pages, page, cache.planes_mut(entry)) {
                     cache.forget(number);
                     let (segment, policy_version) = (SegmentId(slots[slot].sequence), slots[slot].policy_version);
                     return Err(BuffersError::SegmentDamaged { segment, policy_version, source: Box::new(source) });
@@ -215,7 +218,9 @@ impl Segments {
                 entry
             }
         };
-        Ok(&self.cache.words(entry)[index % self.pages.page_rows * words..][..words])
+        // Of a page hardly more than one row is wanted before it gives way: that one is put together.
+        pages.join_row(cache.planes(entry), packed.rows_of(pages, page), index % pages.page_rows, line);
+        Ok(line)
     }
 
     pub(super) fn forget_pages(&mut self, slot: usize) {

@@ -34,6 +34,8 @@ pub struct ReplayStore {
     pub(super) observation: BufferObservation,
     /// Where memory pressure moves segments; without it to the cold folder, where there is one.
     pub(super) spill_folder: Option<PathBuf>,
+    /// Mapped files are larger than what the system can keep of them.
+    pub(super) asks_for_pages: bool,
 }
 
 impl ReplayStore {
@@ -56,6 +58,7 @@ impl ReplayStore {
             reward_scale: 1.0,
             observation: BufferObservation { capacity_bytes: config.capacity.0, ..BufferObservation::default() },
             spill_folder: None,
+            asks_for_pages: false,
             config,
             shape,
         })
@@ -93,6 +96,12 @@ impl ReplayStore {
     /// Where memory pressure may move compressed segments.
     pub fn with_spill_folder(mut self, folder: PathBuf) -> Self {
         self.spill_folder = Some(folder);
+        self
+    }
+
+    /// Asks for the pages of a batch in mapped files before it reads them: worth it where the system cannot keep them all in memory, and only there.
+    pub fn with_pages_asked_for(mut self) -> Self {
+        self.asks_for_pages = true;
         self
     }
 

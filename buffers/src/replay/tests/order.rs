@@ -74,7 +74,7 @@ fn pressure_changes_bytes_and_nothing_else() {
         let eviction = if lru { Eviction::LeastRecentlyUsed } else { Eviction::OldestPolicy };
         let config = tight(ReplayConfig { eviction, warm_at: 0.9, ..config(32 << 10) }, &lanes.shape(), 1.5);
         let folder = tempfile::tempdir().unwrap();
-        let mut store = ReplayStore::new(config, lanes.shape()).unwrap().with_spill_folder(folder.path().into());
+        let mut store = ReplayStore::new(config, lanes.shape()).unwrap().with_spill_folder(folder.path().into()).with_pages_asked_for();
         let (mut rng, mut seen, mut out) = (ChaCha8Rng::seed_from_u64(1), Vec::new(), ReplayBatch::default());
         let mut freed = 0;
         for push in 0..60 {
