@@ -161,7 +161,7 @@ impl Segments {
 
     /// Bytes that do not depend on what is stored.
     pub(super) fn fixed_bytes(&self) -> u64 {
-        let tables = self.slots.capacity() * size_of::<Slot>() + (self.order.capacity() + self.after.capacity()) * 4;
+        let tables = self.slots.capacity() * size_of::<Slot>() + (self.order.capacity() + self.after.capacity() + self.line.capacity()) * 4;
         tables as u64 + self.cache.bytes() + self.scratch.bytes()
     }
 
