@@ -29,7 +29,7 @@ pub struct Needs {
     pub used: u64,
     /// The smallest buffer.
     pub buffer: u64,
-    /// Parameters, moments and one sum of gradients.
+    /// What a learner holds whatever its plan: [`BatchRequest::bytes_fixed`].
     pub fixed: u64,
     /// One optimiser step with the smallest plan, [`Self::fixed`] included.
     pub batch: u64,
@@ -148,13 +148,14 @@ fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&EncoderLear
     let algorithm = config.algorithm();
     let effective_batch = algorithm.effective_batch();
     let parameter_bytes = (model.num_parameters() * size_of::<f32>()) as u64;
+    let threads = rayon::current_num_threads();
     let whole = |grad_block| BatchRequest {
         effective_batch,
         grad_block,
-        threads: rayon::current_num_threads(),
+        threads,
         bytes_beside: 0,
         // Parameters and their copy in the network, both moments, what acts; what replaces it, once as a module and once as it runs; products' copies.
-        bytes_fixed: 7 * parameter_bytes + rayon::current_num_threads() as u64 * PRODUCT_BYTES,
+        bytes_fixed: 7 * parameter_bytes + threads as u64 * PRODUCT_BYTES,
         bytes_per_gradient: parameter_bytes,
         bytes_per_block: [0; 3],
         bytes_per_thread: [0; 3],
@@ -169,28 +170,31 @@ fn batch_request(config: &RunConfig, model: &Model, encoder: Option<&EncoderLear
         (None, Some(ppo)) => (ppo.grad_block as usize, false),
         (None, None) => unreachable!("Invariant: what does not learn from replay is PPO"),
     };
-    let rows = encoder.ready_rows(grad_block);
+    // Nothing where the market has too few rows, or on another device than a CPU.
+    let weigh = |num_rows, keep| match &encoder.ready_rows(num_rows)[..] {
+        [] => Ok(None),
+        rows => encoder.weigh(rows, keep),
+    };
     let mut room = [0; 3];
     for (way, bytes) in Checkpointing::ALL.into_iter().zip(&mut room) {
-        let weighed = if rows.is_empty() { None } else { encoder.weigh(&rows, thrift::keep(way))? };
         // Elsewhere Burn's tape keeps everything; the figure is that of a CPU, read off once a preset.
-        *bytes = weighed.unwrap_or_else(|| grad_block as u64 * activation_bytes_per_sample(config.model.preset));
+        *bytes =
+            weigh(grad_block, thrift::keep(way))?.unwrap_or_else(|| grad_block as u64 * activation_bytes_per_sample(config.model.preset));
     }
     // Acting goes through the embedders in chunks of its own, and those rooms stay warm.
-    let chunk = encoder.ready_rows(PLAIN_CHUNK_ROWS);
-    let acting = if chunk.is_empty() { None } else { encoder.weigh(&chunk, Keep::Outputs)? };
+    let acting = weigh(PLAIN_CHUNK_ROWS, Keep::Outputs)?.unwrap_or(0);
     let mut request = whole(grad_block);
     if config.train.sparsify > 0.0 {
         // What each worker has not sent yet.
         request.bytes_fixed += u64::from(config.train.gradient_workers) * parameter_bytes;
     }
-    request.bytes_fixed += acting.unwrap_or(0) * request.threads as u64;
+    request.bytes_fixed += acting * threads as u64;
     if !from_replay {
         return Ok(BatchRequest { bytes_per_thread: room, ..request });
     }
     // Blocks behind those in flight pass once for their outputs alone.
-    let passing = if rows.is_empty() { None } else { encoder.weigh(&rows, Keep::Outputs)? };
-    request.bytes_fixed += passing.unwrap_or(0) * request.threads as u64;
+    let passing = weigh(grad_block, Keep::Outputs)?.unwrap_or(0);
+    request.bytes_fixed += passing * threads as u64;
     Ok(BatchRequest { bytes_per_block: room, ..request })
 }
 

@@ -116,6 +116,12 @@ pub struct Bench {
     profiles: BTreeMap<String, Vec<ProfileRow>>,
 }
 
+/// The middle one, of at least one.
+fn median(mut durations: Vec<f64>) -> f64 {
+    durations.sort_by(f64::total_cmp);
+    durations[durations.len() / 2]
+}
+
 impl Bench {
     /// Whether something may be wanted of a group of rows.
     pub fn wants(&self, name: &str) -> bool {
@@ -179,8 +185,7 @@ impl Bench {
             work();
             durations.push(before.elapsed().as_secs_f64());
         }
-        durations.sort_by(f64::total_cmp);
-        durations[durations.len() / 2]
+        median(durations)
     }
 
     /// Median times of two works in seconds, by turns, so that what disturbs one disturbs the other.
@@ -195,10 +200,7 @@ impl Bench {
                 durations.push(before.elapsed().as_secs_f64());
             }
         }
-        durations.map(|mut durations| {
-            durations.sort_by(f64::total_cmp);
-            durations[durations.len() / 2]
-        })
+        durations.map(median)
     }
 
     /// Takes durations that were measured elsewhere, in seconds.
