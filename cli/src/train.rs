@@ -23,7 +23,7 @@ use grandmodel_buffers::{
 use grandmodel_embedders::PolicyVersion;
 use grandmodel_memory::{
     ByteSize, Rung,
-    messages::{MemorySample, ObserveMemory, SampleNow},
+    messages::{MemorySample, ObserveMemory, Relieve, SampleNow},
 };
 use grandmodel_trainer::{
     Algorithm,
@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cast::{Cast, Stream, seed_of},
     config::RunConfig,
-    control_outcome,
+    control_outcome, heap,
     messages::{EmbedderFailed, Verdict},
     outcome::{self, Trained},
     run_folder::RunFolder,
@@ -276,6 +276,9 @@ impl Run<'_> {
     /// The end of a run: the best weights where nobody has looked yet. On a market the test part, read once: agent, baselines, statistics, files, report.
     async fn conclude(&mut self) -> Result<Outcome> {
         let best = self.best.clone().context("Invariant: a finished run has evaluated its weights")?;
+        // Nothing is learned from here on: the room that was kept warm for it goes before the judgement takes its own.
+        self.learner().send(Relieve { rung: Rung::Shed }).await?;
+        heap::purge();
         let Some(spans) = self.spans else {
             // A task is judged by its last weights, as the references are.
             let episodes = self.episodes(control_outcome::final_seed(self.config.seed)).await?;

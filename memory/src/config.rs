@@ -15,7 +15,7 @@ pub const SAMPLE_EVERY_S: (f64, f64) = (0.01, 3600.0);
 pub struct MemoryConfig {
     /// What the whole process may use: "2 GiB", "80%" of what the machine or its cgroup grants, or bytes.
     pub budget: Budget,
-    /// Seconds between two samples while little of the budget is used; the nearer `warning`, the less.
+    /// Most seconds between two samples; fewer where use could reach `warning` sooner, at a GiB a second.
     pub sample_every_s: f64,
     /// Share of the budget from which the ladder's first step is taken.
     pub warning: f64,

@@ -8,6 +8,9 @@ use crate::MemoryConfig;
 
 /// Time between two samples once a threshold is reached.
 pub const PRESSED_EVERY: Duration = Duration::from_millis(10);
+/// Bytes a second at which use may rise without the first threshold being slept through: several times what one thread writes into fresh pages while it
+/// does anything else with them.
+pub const RISE_PER_S: u64 = 1 << 30;
 
 /// How tight memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,10 +75,10 @@ impl PressureWatch {
         self.level
     }
 
-    /// Time to the next sample: the nearer the first threshold, the shorter, so that no rise is slept through.
+    /// Time to the next sample: at most `sample_every`, and no more than use needs for the way to the first threshold at [`RISE_PER_S`].
     pub fn next_sample(&self, used_bytes: u64, sample_every: Duration) -> Duration {
-        let left = 1.0 - used_bytes as f64 / self.rise[0].max(1) as f64;
-        sample_every.mul_f64(left.clamp(0.0, 1.0)).max(PRESSED_EVERY.min(sample_every))
+        let left = self.rise[0].saturating_sub(used_bytes);
+        Duration::from_secs_f64(left as f64 / RISE_PER_S as f64).max(PRESSED_EVERY).min(sample_every)
     }
 
     /// What thresholds are shares of.
@@ -146,14 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_cools_down_where_all_is_used_up_and_samples_come_faster_before() {
+    fn nothing_cools_down_where_all_is_used_up() {
         let mut watch = watch();
         assert_eq!(at(&mut watch, 0, 970), Some(Rose(Exhausted)));
         assert_eq!(at(&mut watch, 0, 971), Some(StillHigh(Exhausted)));
         assert_eq!(at(&mut watch, 1, 960), None); // below 970, but not below 920
-        // Of 750 bytes before the first threshold 0, 375 and 749 are used.
-        let next = |used| watch.next_sample(used, Duration::from_secs(4)).as_secs_f64();
-        assert_eq!((next(0), next(375), next(749), next(2000)), (4.0, 2.0, 0.01, 0.01));
+    }
+
+    #[test]
+    fn no_rise_is_slept_through() {
+        let watch = PressureWatch::new(&MemoryConfig::default(), 4 << 30);
+        let next = |used_gib: f64, sample_every| {
+            watch.next_sample((used_gib * RISE_PER_S as f64) as u64, Duration::from_secs_f64(sample_every)).as_secs_f64()
+        };
+        // The first threshold is at 3 GiB: 3, 1 and 0.25 s away at a GiB a second.
+        assert_eq!((next(0.0, 5.0), next(2.0, 5.0), next(2.75, 5.0)), (3.0, 1.0, 0.25));
+        assert_eq!((next(0.0, 2.0), next(3.0, 5.0), next(4.0, 5.0)), (2.0, 0.01, 0.01));
     }
 
     #[test]

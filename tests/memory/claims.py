@@ -263,11 +263,11 @@ def cases(arguments):
 
 def workers(arguments):
     with tempfile.TemporaryDirectory() as folder:
-        made = run(["data", "synth", "regime", "bars.csv", "--bars", "100000"], folder)
+        made = run(["data", "synth", "regime", "bars.csv", "--bars", "350000"], folder)
         need(made.process.returncode == 0, made.err)
         config = Path(folder) / "workers.toml"
-        text = 'name = "workers"\n[data]\npath = "bars.csv"\n[costs]\ncommission_bp = 1.0\n[env]\ninitial_cash = 100000.0\n[decision]\nconsensus_passes = 0\n'
-        text += '[model]\npreset = "tiny"\n[ppo]\ntotal_timesteps = 16384\n[train]\neval_every = 0\nquiet = true\n'
+        text = 'name = "workers"\n[data]\npath = "bars.csv"\ncache = "cache"\n[costs]\ncommission_bp = 1.0\n[env]\ninitial_cash = 100000.0\n'
+        text += '[decision]\nconsensus_passes = 0\n[model]\npreset = "tiny"\n[ppo]\ntotal_timesteps = 16384\n[train]\neval_every = 0\nquiet = true\n'
         config.write_text(text)
         # The first run builds the feature table, the others map it.
         found = [run(["train", config, "--set", f"train.threads={threads}"], folder) for threads in (1, 1, 63)]

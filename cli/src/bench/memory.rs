@@ -4,6 +4,7 @@
 //! less what was handed out before.
 
 use std::{
+    cell::RefCell,
     hint::black_box,
     sync::{
         Arc, Mutex,
@@ -23,7 +24,7 @@ use grandmodel_embedders::{
     device::{self, Infer, Train},
     embedding::AUX_WIDTH,
     parameters,
-    plain::{Keep, OutputGradient, Plain, Structure},
+    plain::{Keep, OutputGradient, Plain, Structure, StructureTape},
 };
 use grandmodel_market::TableSpan;
 use grandmodel_memory::{GaugeRoots, Gauges};
@@ -49,23 +50,26 @@ const IDLE_WORKERS: usize = 63;
 /// # Errors
 /// Tables that cannot be made; gauges that say nothing.
 pub fn rows(bench: &mut Bench) -> Result<()> {
-    if !bench.wants("memory") {
-        return Ok(());
+    if bench.wants("memory: monitor") {
+        monitor(bench)?;
     }
-    monitor(bench)?;
-    workers(bench)?;
-    // Without a wish for more than this row the others are not waited for.
-    if bench.wants_row("memory: two workers against one, a whole step") && !bench.wants_row("memory: monitor") {
-        return encoder(bench);
+    if bench.wants("memory: resident bytes of one idle worker") {
+        workers(bench)?;
     }
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let stack = EmbedderStack::<Infer>::new(Preset::Full, &mut rng, &device::cpu());
-    step(bench, &stack.structure)?;
-    step(bench, &stack.tactical)?;
-    step(bench, &stack.regime)?;
-    step(bench, &stack.lvn)?;
-    deep(bench);
-    encoder(bench)
+    if bench.wants("memory: full") {
+        let stack = EmbedderStack::<Infer>::new(Preset::Full, &mut ChaCha8Rng::seed_from_u64(1), &device::cpu());
+        step(bench, &stack.structure)?;
+        step(bench, &stack.tactical)?;
+        step(bench, &stack.regime)?;
+        step(bench, &stack.lvn)?;
+    }
+    if bench.wants("memory: transformer of 24 layers") {
+        deep(bench);
+    }
+    if bench.wants("memory: encoder") {
+        encoder(bench)?;
+    }
+    Ok(())
 }
 
 /// Most live bytes during the work beyond those before it.
@@ -211,24 +215,25 @@ fn deep(bench: &mut Bench) {
     let parameters: Vec<f32> = (0..net.num_parameters()).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * 0.1).collect();
     let inputs = windows(BLOCK, Structure::KIND.input_len());
     let (d_mean, d_aux) = (vec![1e-3; BLOCK * Structure::KIND.dim()], vec![1e-3; BLOCK * AUX_WIDTH]);
-    let mut first: Option<(u64, f64)> = None;
-    for (way, keep) in [
+    let ways = [
         ("everything kept", Keep::Everything),
         ("selective", Keep::Selected),
         ("segments of 6", Keep::Segments(6)),
         ("segments of 4", Keep::Segments(4)),
         ("segments of 1", Keep::Segments(1)),
-    ] {
-        let (mut tape, mut gradient) = (Default::default(), vec![0.0; parameters.len()]);
-        let seconds = bench.seconds(|| {
-            net.forward(&parameters, &inputs, keep, &mut tape);
-            net.backward(&parameters, &mut tape, &OutputGradient { mean: &d_mean, aux: Some(&d_aux) }, &mut gradient);
-        });
-        let bytes = net.bytes(&tape);
-        let (beside, time) = first
-            .map_or((None, String::new()), |(bytes, before)| (Some(bytes), format!(", time {:+.1} %", (seconds / before - 1.0) * 100.0)));
-        bench.bytes(&name(&format!("{way}{time}")), bytes, beside);
-        first = first.or(Some((bytes, seconds)));
+    ];
+    let rooms = ways.map(|_| RefCell::new((StructureTape::default(), vec![0.0; parameters.len()])));
+    let step = |way: usize| {
+        let (tape, gradient) = &mut *rooms[way].borrow_mut();
+        net.forward(&parameters, &inputs, ways[way].1, tape);
+        net.backward(&parameters, tape, &OutputGradient { mean: &d_mean, aux: Some(&d_aux) }, gradient);
+    };
+    let seconds = bench.seconds_by_turns([&|| step(0), &|| step(1), &|| step(2), &|| step(3), &|| step(4)]);
+    let bytes = rooms.map(|room| net.bytes(&room.borrow().0));
+    bench.bytes(&name(ways[0].0), bytes[0], None);
+    for way in 1..ways.len() {
+        let time = (seconds[way] / seconds[0] - 1.0) * 100.0;
+        bench.bytes(&name(&format!("{}, time {time:+.1} %", ways[way].0)), bytes[way], Some(bytes[0]));
     }
 }
 
@@ -255,7 +260,7 @@ fn encoder(bench: &mut Bench) -> Result<()> {
     let fresh = |alive, keep, pool: &rayon::ThreadPool| pool.install(|| gradient(&learner, Vec::new(), alive, keep));
     let whole = fresh(8, Keep::Everything, &two);
     let composed = burn_encoder(&learner, &samples)?;
-    bench.bytes("memory: full encoder gradient of 128, burn's composition, whole batch", composed, None);
+    bench.bytes("memory: encoder, full gradient of 128, burn's composition, whole batch", composed, None);
     for (way, alive, keep) in [
         ("8 blocks alive", 8, Keep::Everything),
         ("2 blocks alive", 2, Keep::Everything),
@@ -264,7 +269,7 @@ fn encoder(bench: &mut Bench) -> Result<()> {
         learner.shed();
         blocks.lock().expect("Invariant: steps do not panic").shed();
         let bytes = peak_of(|| drop(black_box(fresh(alive, keep, &two))))?;
-        bench.bytes(&format!("memory: full encoder gradient of 128, {way}"), bytes, Some(composed));
+        bench.bytes(&format!("memory: encoder, full gradient of 128, {way}"), bytes, Some(composed));
         anyhow::ensure!(whole == fresh(alive, keep, &one), "{way}: another gradient than with everything alive");
     }
     // From here on as learners do: everything of a step, the gradient of the step before given back.
@@ -281,10 +286,10 @@ fn encoder(bench: &mut Bench) -> Result<()> {
         .expect("Invariant: small steps stay finite");
     };
     let [all, accumulated] = bench.seconds_by_turns([&|| step(8, &two), &|| step(2, &two)]);
-    println!("{:<72} {:>+11.1} %", "memory: accumulation of 4 micro-batches against one, time", (accumulated / all - 1.0) * 100.0);
+    println!("{:<72} {:>+11.1} %", "memory: encoder, 4 micro-batches against one, time", (accumulated / all - 1.0) * 100.0);
     let [single, both] = bench.seconds_by_turns([&|| step(8, &one), &|| step(8, &two)]);
     let times = format!("{:.1} and {:.1} ms", single * 1e3, both * 1e3);
-    println!("{:<72} {:>11.2} x {times:>9}", "memory: two workers against one, a whole step", single / both);
+    println!("{:<72} {:>11.2} x {times:>9}", "memory: encoder, two workers against one, a whole step", single / both);
     Ok(())
 }
 

@@ -188,10 +188,10 @@ impl Bench {
         median(durations)
     }
 
-    /// Median times of two works in seconds, by turns, so that what disturbs one disturbs the other.
-    pub fn seconds_by_turns(&self, works: [&dyn Fn(); 2]) -> [f64; 2] {
+    /// Median times of several works in seconds, by turns, so that what disturbs one disturbs the others.
+    pub fn seconds_by_turns<const N: usize>(&self, works: [&dyn Fn(); N]) -> [f64; N] {
         works.iter().for_each(|work| work());
-        let mut durations = [Vec::new(), Vec::new()];
+        let mut durations = [const { Vec::new() }; N];
         let started = Instant::now();
         while durations[0].len() < REPEATS.0 || started.elapsed() < TURNS_BUDGET {
             for (work, durations) in works.iter().zip(&mut durations) {

@@ -215,12 +215,17 @@ impl Norm {
 
     /// `x [rows, d]` to `y`.
     pub fn forward(&self, parameters: &[f32], x: &[f32], tape: &mut NormTape, y: &mut [f32]) {
-        let NormTape { normal, scale } = tape;
-        layer_norm::normalise(x, room(normal, x.len()), self.d, LAYER_NORM_EPS, room(scale, x.len() / self.d));
+        self.normalise(x, tape);
         self.output(parameters, tape, y);
     }
 
-    /// `y` once more, from the tape.
+    /// The first half of [`Self::forward`]: what a backward pass needs.
+    pub fn normalise(&self, x: &[f32], tape: &mut NormTape) {
+        let NormTape { normal, scale } = tape;
+        layer_norm::normalise(x, room(normal, x.len()), self.d, LAYER_NORM_EPS, room(scale, x.len() / self.d));
+    }
+
+    /// The second half: `y`, from the tape.
     pub fn output(&self, parameters: &[f32], tape: &NormTape, y: &mut [f32]) {
         layer_norm::stretch(&tape.normal[..y.len()], &parameters[self.gain.clone()], &parameters[self.shift.clone()], y);
     }

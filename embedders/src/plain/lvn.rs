@@ -6,7 +6,11 @@ use super::{
     Keep, Plain,
     layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room},
 };
-use crate::{kind::EmbedderKind, lvn::LVN_HIDDEN, ops::kernels::gelu};
+use crate::{
+    kind::EmbedderKind,
+    lvn::LVN_HIDDEN,
+    ops::kernels::{gelu, multiply},
+};
 
 /// One hidden layer with norm, readout.
 #[derive(Clone, Debug)]
@@ -23,7 +27,8 @@ pub struct LvnTape {
     input: Vec<f32>,
     projected: Vec<f32>,
     norm: NormTape,
-    normed: Vec<f32>,
+    /// Of GELU at the normalised layer.
+    slope: Vec<f32>,
     readout: ReadoutTape,
     d_hidden: Vec<f32>,
 }
@@ -50,15 +55,14 @@ impl Plain for Lvn {
 
     fn forward(&self, parameters: &[f32], inputs: &[f32], _: Keep, tape: &mut LvnTape) {
         let batch = inputs.len() / LVN_FEATURES;
-        let LvnTape { input, projected, norm, normed, readout, .. } = tape;
+        let LvnTape { input, projected, norm, slope, readout, .. } = tape;
         room(input, inputs.len()).copy_from_slice(inputs);
         let projected = room(projected, batch * LVN_HIDDEN);
         self.hidden.forward(parameters, inputs, projected);
-        let normed = room(normed, batch * LVN_HIDDEN);
-        self.norm.forward(parameters, projected, norm, normed);
+        let slope = room(slope, batch * LVN_HIDDEN);
+        self.norm.forward(parameters, projected, norm, slope);
         let features = self.readout.features(readout, batch);
-        features.copy_from_slice(normed);
-        gelu::forward(features);
+        gelu::forward_and_slope(slope, features);
         self.readout.forward(parameters, readout, batch);
     }
 
@@ -67,15 +71,15 @@ impl Plain for Lvn {
     }
 
     fn bytes(&self, tape: &LvnTape) -> u64 {
-        bytes([&tape.input, &tape.projected, &tape.normed, &tape.d_hidden]) + tape.norm.bytes() + tape.readout.bytes()
+        bytes([&tape.input, &tape.projected, &tape.slope, &tape.d_hidden]) + tape.norm.bytes() + tape.readout.bytes()
     }
 
     fn backward(&self, parameters: &[f32], tape: &mut LvnTape, outputs: &OutputGradient<'_>, gradient: &mut [f32]) {
         let batch = outputs.mean.len() / Self::KIND.dim();
-        let LvnTape { input, norm, normed, readout, d_hidden, .. } = tape;
+        let LvnTape { input, norm, slope, readout, d_hidden, .. } = tape;
         let d_hidden = room(d_hidden, batch * LVN_HIDDEN);
         self.readout.backward(parameters, readout, outputs, d_hidden, gradient);
-        gelu::backward(normed, d_hidden);
+        multiply(d_hidden, &slope[..batch * LVN_HIDDEN]);
         self.norm.backward(parameters, norm, d_hidden, gradient);
         self.hidden.backward(&input[..batch * LVN_FEATURES], d_hidden, gradient);
     }

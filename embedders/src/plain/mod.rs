@@ -79,7 +79,7 @@ pub trait Plain: Send + Sync + 'static {
     /// Bytes that a tape holds.
     fn bytes(&self, tape: &Self::Tape) -> u64;
 
-    /// Adds the gradient of the parameters, of the batch of the last forward pass.
+    /// Adds the gradient of the parameters, of the batch of the last forward pass; once, for what was kept is overwritten on the way.
     ///
     /// # Panics
     /// After a forward pass with [`Keep::Outputs`].

@@ -15,7 +15,7 @@ use crate::{
         attention::{softmax, softmax_backward},
         gelu,
         gemm::{Matrix, gemm},
-        swap_leading,
+        multiply, swap_leading,
     },
     regime::{LENGTH_EPS, NUM_PROTOTYPES, PROTOTYPE_TEMPERATURE, PROTOTYPE_WIDTH},
 };
@@ -174,14 +174,13 @@ impl Plain for Regime {
         add(&mut gradient[self.prototypes.clone()], of_prototypes);
 
         self.norm.backward(parameters, norm, d_features, gradient);
-        let widened = &widened[..batch * self.hidden.d_out];
+        let widened = &mut widened[..batch * self.hidden.d_out];
         let wide = room(wide, widened.len());
-        wide.copy_from_slice(widened);
-        gelu::forward(wide);
+        gelu::forward_and_slope(widened, wide);
         self.features.backward(wide, d_features, gradient);
         let d_wide = zeros(d_wide, widened.len());
         self.features.backward_input(parameters, d_features, d_wide, false);
-        gelu::backward(widened, d_wide);
+        multiply(d_wide, widened);
         self.hidden.backward(&input[..batch * REGIME_FEATURES], d_wide, gradient);
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::StructureWidths,
     kind::EmbedderKind,
-    ops::kernels::{add, attention, gelu, pooling},
+    ops::kernels::{add, attention, gelu, multiply, pooling},
     structure::position,
 };
 
@@ -238,6 +238,7 @@ impl Block {
         let qkv = room(&mut tape.qkv, 3 * x.len());
         self.in_proj.forward(parameters, normed, qkv);
         self.attend(parameters, x, qkv, cheap, normed);
+        self.norm2.output(parameters, &cheap.norm2, normed);
         let widened = room(&mut tape.widened, rows * self.linear1.d_out);
         self.linear1.forward(parameters, normed, widened);
         let wide = room(&mut scratch.wide, widened.len());
@@ -247,15 +248,15 @@ impl Block {
         add(x, normed);
     }
 
-    /// From queries, keys and values to the second normalisation, whose output is left in `normed`; `x` gets what was attended to.
-    fn attend(&self, parameters: &[f32], x: &mut [f32], qkv: &[f32], cheap: &mut Cheap, normed: &mut [f32]) {
+    /// From queries, keys and values to the first half of the second normalisation; `x` gets what was attended to.
+    fn attend(&self, parameters: &[f32], x: &mut [f32], qkv: &[f32], cheap: &mut Cheap, attended: &mut [f32]) {
         let rows = x.len() / self.out_proj.d_in;
         let weights = room(&mut cheap.weights, rows * STRUCTURE_WINDOW * self.num_heads);
         let mixed = room(&mut cheap.mixed, x.len());
         attention::forward(self.attention(rows), qkv, weights, mixed);
-        self.out_proj.forward(parameters, mixed, normed);
-        add(x, normed);
-        self.norm2.forward(parameters, x, &mut cheap.norm2, normed);
+        self.out_proj.forward(parameters, mixed, attended);
+        add(x, attended);
+        self.norm2.normalise(x, &mut cheap.norm2);
     }
 
     /// `d`, the gradient of the output, becomes that of the input.
@@ -276,19 +277,18 @@ impl Block {
         if selected {
             // The input is not needed again after this: it becomes what the second normalisation saw.
             let x = &mut tape.x[..len];
-            self.norm1.forward(parameters, x, &mut cheap.norm1, normed);
+            self.norm1.normalise(x, &mut cheap.norm1);
             self.attend(parameters, x, &tape.qkv[..3 * len], cheap, normed);
         }
         let Cheap { norm1, weights, mixed, norm2 } = if selected { &*cheap } else { &tape.cheap };
-        let widened = &tape.widened[..wide_len];
+        let widened = &mut tape.widened[..wide_len];
         let wide = room(wide, wide_len.max(3 * len));
-        wide[..wide_len].copy_from_slice(widened);
-        gelu::forward(&mut wide[..wide_len]);
+        gelu::forward_and_slope(widened, &mut wide[..wide_len]);
         self.linear2.backward(&wide[..wide_len], d, gradient);
         // From here on the same room holds gradients.
         let d_wide = &mut wide[..wide_len];
         self.linear2.backward_input(parameters, d, d_wide, false);
-        gelu::backward(widened, d_wide);
+        multiply(d_wide, widened);
         self.norm2.output(parameters, norm2, normed);
         self.linear1.backward(normed, d_wide, gradient);
         self.linear1.backward_input(parameters, d_wide, normed, false);

@@ -1,8 +1,11 @@
 //! Attention of every step of a window to every other, a head of a sample at a time: small products that stay in the cache.
 
 use super::gemm::{Matrix, gemm};
-use super::math::{LANES, add_lanes, exp, sum_by};
+use super::math::{exp, max, sum, sum_pairs};
 use super::simd::simd_fn;
+
+/// Rows that [`softmax`] has under way.
+const ROWS: usize = 8;
 
 /// The four lengths of the operation.
 #[derive(Clone, Copy)]
@@ -68,28 +71,22 @@ pub fn backward(sizes: Sizes, qkv: &[f32], weights: &[f32], dy: &[f32], dscores:
 
 simd_fn! {
     /// Each row of `width` scores becomes `softmax(scale * row)`; a NaN makes its whole row NaN.
+    ///
+    /// In passes over some rows, as in [`super::math::normal_cdfs`].
     pub fn softmax(scores: &mut [f32], width: usize, scale: f32) {
-        for row in scores.chunks_exact_mut(width) {
-            let (whole, rest) = row.as_chunks_mut::<LANES>();
-            let mut lanes = [f32::NEG_INFINITY; LANES];
-            for scores in &*whole {
-                lanes.iter_mut().zip(scores).for_each(|(max, score)| *max = if *score > *max { *score } else { *max });
+        let mut of = [0.0; ROWS];
+        for rows in scores.chunks_mut(ROWS * width) {
+            for (row, largest) in rows.chunks_exact(width).zip(&mut of) {
+                *largest = max(row);
             }
-            let max = lanes.iter().chain(&*rest).fold(f32::NEG_INFINITY, |max, &score| if score > max { score } else { max });
-            let mut sums = [0.0; LANES];
-            for scores in &mut *whole {
-                for (score, sum) in scores.iter_mut().zip(&mut sums) {
-                    *score = exp((*score - max) * scale);
-                    *sum += *score;
-                }
+            for (row, largest) in rows.chunks_exact_mut(width).zip(&of) {
+                row.iter_mut().for_each(|score| *score = exp((*score - largest) * scale));
             }
-            for (score, sum) in rest.iter_mut().zip(&mut sums) {
-                *score = exp((*score - max) * scale);
-                *sum += *score;
+            for (row, inverse) in rows.chunks_exact(width).zip(&mut of) {
+                *inverse = 1.0 / sum(row, |weight| weight);
             }
-            let inverse = 1.0 / add_lanes(sums);
-            for score in row.iter_mut() {
-                *score *= inverse;
+            for (row, inverse) in rows.chunks_exact_mut(width).zip(&of) {
+                row.iter_mut().for_each(|weight| *weight *= inverse);
             }
         }
     }
@@ -99,7 +96,7 @@ simd_fn! {
     /// `dweights` becomes `dscores = scale * weights (dweights - sum(weights dweights))`, a row at a time.
     pub fn softmax_backward(weights: &[f32], dweights: &mut [f32], width: usize, scale: f32) {
         for (w, dw) in weights.chunks_exact(width).zip(dweights.chunks_exact_mut(width)) {
-            let mean = sum_by(width, |j| w[j] * dw[j]);
+            let mean = sum_pairs(w, dw, |w, dw| w * dw);
             for (dw, &w) in dw.iter_mut().zip(w) {
                 *dw = w * (*dw - mean) * scale;
             }

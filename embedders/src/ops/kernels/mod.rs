@@ -30,6 +30,13 @@ simd::simd_fn! {
 }
 
 simd::simd_fn! {
+    /// `y *= x`.
+    pub fn multiply(y: &mut [f32], x: &[f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+    }
+}
+
+simd::simd_fn! {
     /// `y += x`.
     pub fn add(y: &mut [f32], x: &[f32]) {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);

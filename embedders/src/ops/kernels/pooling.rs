@@ -1,6 +1,6 @@
 //! Attention pooling: for each scale `k` of the newest `len_k` rows, `sum_t softmax_t(x_t . q_k) x_t`.
 
-use super::math::{exp, sum_by};
+use super::math::{LANES, add_lanes, exp, max, sum, sum_pairs};
 use super::simd::simd_fn;
 
 /// Where the rows of a window lie, and how wide they are.
@@ -47,7 +47,7 @@ simd_fn! {
                 let first = sizes.time - len;
                 for (t, share) in shares.iter_mut().enumerate() {
                     let x = &x[sizes.row(sample, first + t)..][..width];
-                    *share = sum_by(width, |j| x[j] * queries[j * num_scales + k]);
+                    *share = strided_dot(x, &queries[k..], num_scales);
                 }
                 softmax(shares);
                 y.fill(0.0);
@@ -60,16 +60,26 @@ simd_fn! {
     }
 }
 
+/// `sum of x_j y_(j stride)`, in the order of [`sum`].
+#[inline(always)]
+fn strided_dot(x: &[f32], y: &[f32], stride: usize) -> f32 {
+    if stride == 1 {
+        return sum_pairs(x, &y[..x.len()], |x, y| x * y);
+    }
+    let mut lanes = [0.0_f32; LANES];
+    for (j, x) in x.iter().enumerate() {
+        lanes[j % LANES] += x * y[j * stride];
+    }
+    add_lanes(lanes)
+}
+
 #[inline(always)]
 fn softmax(row: &mut [f32]) {
-    let mut max = f32::NEG_INFINITY;
-    for &score in row.iter() {
-        max = if score > max { score } else { max };
-    }
+    let max = max(row);
     for score in row.iter_mut() {
         *score = exp(*score - max);
     }
-    let inverse = 1.0 / sum_by(row.len(), |j| row[j]);
+    let inverse = 1.0 / sum(row, |share| share);
     row.iter_mut().for_each(|share| *share *= inverse);
 }
 
@@ -85,7 +95,7 @@ simd_fn! {
                 let first = sizes.time - len;
                 let slope = |t: usize| {
                     let x = &x[sizes.row(sample, first + t)..][..width];
-                    sum_by(width, |j| x[j] * dy[j])
+                    sum_pairs(x, dy, |x, dy| x * dy)
                 };
                 let mut mean = 0.0;
                 for (t, share) in shares.iter().enumerate() {

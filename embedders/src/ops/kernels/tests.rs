@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::lstm::Direction;
 use super::simd::{Level, with_level};
-use super::{attention, gelu, layer_norm, lstm, pooling, swap_leading};
+use super::{attention, gelu, layer_norm, lstm, multiply, pooling, swap_leading};
 use crate::device::{self, Device, DeviceChoice, Infer, Train};
 use crate::ops;
 use crate::plain::layers::{Linear, Places};
@@ -82,9 +82,11 @@ impl Case {
         match self {
             Self::LayerNorm { rows, d } => run_layer_norm(inputs, rows, d),
             Self::Gelu { len } => {
-                let (mut y, mut dx) = (inputs[0].clone(), cotangent(len));
+                let (mut y, mut slope, mut again, mut dx) = (inputs[0].clone(), inputs[0].clone(), vec![0.0; len], cotangent(len));
                 gelu::forward(&mut y);
-                gelu::backward(&inputs[0], &mut dx);
+                gelu::forward_and_slope(&mut slope, &mut again);
+                assert_eq!(y.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), again.iter().map(|y| y.to_bits()).collect::<Vec<_>>());
+                multiply(&mut dx, &slope);
                 Outcome { y, gradients: vec![dx] }
             }
             Self::Linear { width_in, width_out, .. } => run_linear(inputs, width_in, width_out),
