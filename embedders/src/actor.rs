@@ -8,8 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use actix::{Actor, Context, Handler, ResponseFuture};
-use tokio::sync::oneshot;
+use actix::{
+    Actor, Context, Handler,
+    dev::{MessageResponse, OneshotSender},
+};
 
 use crate::{
     EmbedderModule, LvnModule, RegimeModule, StructureModule, TacticalModule,
@@ -20,8 +22,8 @@ use crate::{
     published::Published,
 };
 
-/// Up to this many rows are embedded on the actor's own thread: waking another costs more than a window or two.
-pub const INLINE_ROWS: usize = 2;
+/// An answer for which no more than so many bytes of weights are read is given on the actor's own thread: some 100 us, and waking another costs tens.
+pub const INLINE_BYTES: u64 = 8 << 20;
 
 /// Serves one module.
 pub struct Embedder<M: EmbedderModule<Infer>> {
@@ -53,23 +55,40 @@ impl<M: EmbedderModule<Infer> + Sync + 'static> Actor for Embedder<M> {
     type Context = Context<Self>;
 }
 
-impl<M: EmbedderModule<Infer> + Sync + 'static> Handler<Embed> for Embedder<M> {
-    type Result = ResponseFuture<Result<Embedded, EmbeddersError>>;
+type Answered = Result<Embedded, EmbeddersError>;
 
-    fn handle(&mut self, embed: Embed, _: &mut Self::Context) -> Self::Result {
-        let (weights, policy_version, num_rows) = (self.weights.clone(), self.policy_version, embed.rows.len());
-        if num_rows <= INLINE_ROWS {
-            let embedded = answer(&*weights, policy_version, &embed);
-            return Box::pin(std::future::ready(embedded));
+/// An answer that is there, or the work that gives it: whoever does the work sends it, and the actor's thread is not woken again.
+pub enum Answer {
+    /// It is there.
+    Ready(Answered),
+    /// For rayon's pool.
+    Work(Box<dyn FnOnce() -> Answered + Send>),
+}
+
+impl<A: Actor> MessageResponse<A, Embed> for Answer {
+    fn handle(self, _: &mut A::Context, asker: Option<OneshotSender<Answered>>) {
+        let Some(asker) = asker else { return };
+        // Nobody is left to tell when the asker has gone.
+        match self {
+            Self::Ready(answered) => drop(asker.send(answered)),
+            Self::Work(work) => rayon::spawn(move || drop(asker.send(work()))),
         }
-        let (sender, receiver) = oneshot::channel();
-        rayon::spawn(move || {
-            // A panic here would take the whole process down with it; the asker learns of it instead, and the supervisor decides.
-            let embedded = catch_unwind(AssertUnwindSafe(|| answer(&*weights, policy_version, &embed)));
-            // Nobody is left to tell when the asker has gone.
-            drop(embedded.map(|embedded| sender.send(embedded)));
-        });
-        Box::pin(async move { receiver.await.unwrap_or(Err(EmbeddersError::Panicked { kind: M::KIND, num_rows })) })
+    }
+}
+
+impl<M: EmbedderModule<Infer> + Sync + 'static> Handler<Embed> for Embedder<M> {
+    type Result = Answer;
+
+    fn handle(&mut self, embed: Embed, _: &mut Self::Context) -> Answer {
+        let (weights, policy_version, num_rows) = (self.weights.clone(), self.policy_version, embed.rows.len());
+        if weights.bytes_read(num_rows) <= INLINE_BYTES {
+            return Answer::Ready(answer(&*weights, policy_version, &embed));
+        }
+        Answer::Work(Box::new(move || {
+            // A panic there would take the whole process down with it; the asker learns of it instead, and the supervisor decides.
+            let answered = catch_unwind(AssertUnwindSafe(|| answer(&*weights, policy_version, &embed)));
+            answered.unwrap_or(Err(EmbeddersError::Panicked { kind: M::KIND, num_rows }))
+        }))
     }
 }
 
@@ -83,11 +102,7 @@ impl<M: EmbedderModule<Infer> + Sync + 'static> Handler<InstallWeights> for Embe
     }
 }
 
-fn answer<M: EmbedderModule<Infer> + Sync>(
-    weights: &Weights<M>,
-    policy_version: PolicyVersion,
-    embed: &Embed,
-) -> Result<Embedded, EmbeddersError> {
+fn answer<M: EmbedderModule<Infer> + Sync>(weights: &Weights<M>, policy_version: PolicyVersion, embed: &Embed) -> Answered {
     let values = embed_rows(weights, &embed.table, &embed.rows)?;
     Ok(Embedded { policy_version, dim: M::KIND.dim(), values: values.into() })
 }

@@ -68,6 +68,11 @@ impl<M: EmbedderModule<Infer>> Weights<M> {
             Self::Burn(module) => (parameters::num_parameters(module) * size_of::<f32>()) as u64,
         }
     }
+
+    /// Bytes of weights that are read for so many rows, once for each step of a window: a measure of the work.
+    pub fn bytes_read(&self, num_rows: usize) -> u64 {
+        self.bytes() * (M::KIND.num_steps() * num_rows) as u64
+    }
 }
 
 /// Embeds base rows of a table with rayon's current pool.

@@ -46,6 +46,15 @@ impl EmbedderKind {
         }
     }
 
+    /// Steps of one input.
+    pub const fn num_steps(self) -> usize {
+        match self {
+            Self::Structure => STRUCTURE_WINDOW,
+            Self::Tactical => TACTICAL_WINDOW,
+            Self::Regime | Self::Lvn => 1,
+        }
+    }
+
     /// Row that the input ends at: the structure row of a base row, or the base row itself. Equal keys, equal inputs.
     pub fn input_row(self, table: &FeatureTable, row: usize) -> usize {
         match self {

@@ -20,24 +20,38 @@ const BARS: usize = 2;
 pub fn rows(bench: &mut Bench) -> Result<()> {
     for preset in ["tiny", "small", "full"] {
         let name = format!("actor: two bars to orders and fills, {preset}");
-        if !bench.wants_row(&name) {
+        // No matrix of the smallest is large enough to be rounded.
+        let names = [name.clone(), format!("{name}, int8")];
+        let names = &names[..if preset == "tiny" { 1 } else { 2 }];
+        if !names.iter().any(|name| bench.wants_row(name)) {
             continue;
         }
         let settings = [format!("model.preset={preset}")];
         let config = RunConfig::parse(include_str!("../../../configs/quickstart.toml"), &settings).context("quickstart")?;
         let durations = actix::System::new().block_on(walks(&config))?;
-        bench.push(&name, "bars", BARS, durations);
+        for (name, durations) in names.iter().zip(durations) {
+            bench.push(name, "bars", BARS, durations);
+        }
     }
     Ok(())
 }
 
-async fn walks(config: &RunConfig) -> Result<Vec<f64>> {
+/// With the embedders as they are, and in int8.
+async fn walks(config: &RunConfig) -> Result<[Vec<f64>; 2]> {
     let spans = MarketSpans::prepare(config)?;
     let span = spans.test.first().context("Invariant: a market has a test part")?;
     let model = Model::new(config, ACCOUNT_WIDTH + span.table.context_width())?;
     let (encoder, head) = (model.encoder.clone(), model.head.clone());
     let cast = Cast::start(config, model, None, spans.table_bytes()).await?;
-    cast.install(encoder, head).await?;
+    cast.install(encoder.clone(), head).await?;
+    let plain = walk(&cast, span).await?;
+    cast.install_rounded(&encoder.context("Invariant: a market has an encoder")?).await?;
+    let rounded = walk(&cast, span).await?;
+    cast.stop();
+    Ok([plain, rounded])
+}
+
+async fn walk(cast: &Cast, span: &TableSpan) -> Result<Vec<f64>> {
     let mut durations = Vec::with_capacity(WALKS);
     for row in span.rows.clone().take(WALKS) {
         let span = TableSpan { rows: row..row + BARS, ..span.clone() };
@@ -45,6 +59,5 @@ async fn walks(config: &RunConfig) -> Result<Vec<f64>> {
         cast.agent.send(RunBacktest { span, block_len: 1, gated: true }).await??;
         durations.push(before.elapsed().as_secs_f64());
     }
-    cast.stop();
     Ok(durations)
 }

@@ -4,7 +4,8 @@
 //! this folder define what is computed and run on every other device; tests hold the two against each other and both against PyTorch. On a network this
 //! small a tensor framework costs more than the arithmetic: here nothing is allocated once a tape is warm, and no operation is dispatched.
 //!
-//! What it is not: parallel. A caller with several threads gives each a block of samples and a tape of its own.
+//! What it is not: parallel, but for the two directions of an LSTM over a window or two. A caller with several threads gives each a block of samples and a
+//! tape of its own.
 
 pub mod layers;
 mod lvn;

@@ -14,11 +14,16 @@ use crate::{
     ops::kernels::{
         add,
         int8::Weight,
-        lstm::{self, Direction, Sizes, Trace, Weights, WeightsMut},
+        lstm::{self, Direction, Rows, Sizes, Trace, Weights, WeightsMut},
         pooling, swap_leading,
     },
     tactical::TACTICAL_SCALES,
 };
+
+/// Up to this many windows at once somebody waits for each of them, and a second thread would have nothing to do: the two directions go side by side.
+const APART_WINDOWS: usize = 2;
+/// Units from which a direction is worth waking a thread for.
+const APART_HIDDEN: usize = 64;
 
 /// Linear layer and norm, bidirectional LSTM layers with residuals from the second on, multi-scale attention pooling, readout.
 #[derive(Clone, Debug)]
@@ -64,6 +69,8 @@ struct LayerTape {
     gates: [Vec<f32>; 2],
     c: [Vec<f32>; 2],
     y: Vec<f32>,
+    /// `y` of each direction alone, where the two were computed at the same time.
+    halves: [Vec<f32>; 2],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -169,7 +176,10 @@ impl Plain for Tactical {
     fn bytes(&self, tape: &TacticalTape) -> u64 {
         let TacticalTape { input, norm, layers, boundaries, shares, readout, scratch, .. } = tape;
         let Scratch { projected, d_gates, d_c, d_x, d_y, d_pooled, last } = scratch;
-        let of_layers: u64 = layers.iter().map(|layer| bytes([&layer.x, &layer.y].into_iter().chain(&layer.gates).chain(&layer.c))).sum();
+        let of_layers: u64 = layers
+            .iter()
+            .map(|layer| bytes([&layer.x, &layer.y].into_iter().chain(&layer.gates).chain(&layer.c).chain(&layer.halves)))
+            .sum();
         bytes([input, shares, projected, d_gates, d_c, d_x, d_y, d_pooled, last].into_iter().chain(boundaries))
             + of_layers
             + norm.bytes()
@@ -248,13 +258,26 @@ impl BiLstm {
     }
 
     fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape) {
-        let (sizes, rows) = (self.sizes(batch), batch * TACTICAL_WINDOW);
-        let x = &tape.x[..rows * self.width_in];
-        let y = room(&mut tape.y, rows * 2 * self.hidden);
-        for way in Direction::BOTH {
-            let gates = room(&mut tape.gates[way as usize], rows * 4 * self.hidden);
-            let c = room(&mut tape.c[way as usize], rows * self.hidden);
-            lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y);
+        let (sizes, rows, hidden) = (self.sizes(batch), batch * TACTICAL_WINDOW, self.hidden);
+        let LayerTape { x, gates: [gates, gates_back], c: [c, c_back], y, halves: [half, half_back] } = tape;
+        let x = &x[..rows * self.width_in];
+        let y = room(y, rows * 2 * hidden);
+        let run = |way, gates, c, y: &mut [f32], rows_of_y| {
+            let (gates, c) = (room(gates, rows * 4 * hidden), room(c, rows * hidden));
+            lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y, rows_of_y);
+        };
+        let (there, back) = (Direction::Forward, Direction::Backward);
+        if batch > APART_WINDOWS || hidden < APART_HIDDEN {
+            run(there, gates, c, y, Rows::shared(there, hidden));
+            run(back, gates_back, c_back, y, Rows::shared(back, hidden));
+            return;
+        }
+        let (half, half_back) = (room(half, rows * hidden), room(half_back, rows * hidden));
+        rayon::join(|| run(there, gates, c, half, Rows::own(hidden)), || run(back, gates_back, c_back, half_back, Rows::own(hidden)));
+        for ((y, half), half_back) in y.chunks_exact_mut(2 * hidden).zip(half.chunks_exact(hidden)).zip(half_back.chunks_exact(hidden)) {
+            let (first, second) = y.split_at_mut(hidden);
+            first.copy_from_slice(half);
+            second.copy_from_slice(half_back);
         }
     }
 

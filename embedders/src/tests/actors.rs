@@ -7,7 +7,7 @@ use actix::{Actor, Addr};
 use super::inputs::{ready_rows, stack, table};
 use crate::{
     Embed, Embedder, EmbedderKind, EmbedderModule, EmbeddersError, InstallWeights, PolicyVersion, Preset, Published, StructureEmbedder,
-    TacticalEmbedder, Weights, actor::INLINE_ROWS, device::Infer, embed_rows,
+    TacticalEmbedder, Weights, device::Infer, embed_rows,
 };
 
 fn published(policy_version: u64, seed: u64) -> Arc<Published> {
@@ -22,7 +22,7 @@ async fn answers_as_the_core<M: EmbedderModule<Infer> + Sync + 'static>(module: 
     let mut rows = ready_rows(300);
     rows.reverse();
     rows.push(rows[4]);
-    for rows in [&rows[..], &rows[..INLINE_ROWS], &[]] {
+    for rows in [&rows[..], &rows[..2], &rows[..1], &[]] {
         let embedded = address.send(Embed { table: table(), rows: rows.into() }).await.unwrap().unwrap();
         assert_eq!(embedded.policy_version, PolicyVersion(1));
         assert_eq!((embedded.dim, embedded.values.len()), (M::KIND.dim(), rows.len() * M::KIND.dim()));
@@ -34,12 +34,15 @@ async fn answers_as_the_core<M: EmbedderModule<Infer> + Sync + 'static>(module: 
 #[test]
 fn an_actor_answers_what_the_core_computes() {
     actix::System::new().block_on(async {
-        let published = published(1, 1);
-        let stack = stack(Preset::Tiny, 1);
-        answers_as_the_core(stack.structure, &published).await;
-        answers_as_the_core(stack.tactical, &published).await;
-        answers_as_the_core(stack.regime, &published).await;
-        answers_as_the_core(stack.lvn, &published).await;
+        // Few rows of the first are answered by the actor's own thread, those of the second by others.
+        for preset in [Preset::Tiny, Preset::Small] {
+            let (published, stack) = (Arc::new(Published::new()), stack(preset, 1));
+            published.publish(PolicyVersion(1), &stack);
+            answers_as_the_core(stack.structure, &published).await;
+            answers_as_the_core(stack.tactical, &published).await;
+            answers_as_the_core(stack.regime, &published).await;
+            answers_as_the_core(stack.lvn, &published).await;
+        }
     });
 }
 

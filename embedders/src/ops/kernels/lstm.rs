@@ -1,7 +1,7 @@
 //! One direction of an LSTM over a block of samples.
 //!
 //! Time is the outermost dimension: the rows of a step lie together and each step is one product. The gates of a row lie side by side
-//! in PyTorch's order, `i f g o`, each `hidden` wide. Outputs of both directions share rows of `2 hidden`, forward half first.
+//! in PyTorch's order, `i f g o`, each `hidden` wide. Outputs of both directions share rows of `2 hidden`, forward half first, or lie apart: [`Rows`].
 
 use super::gemm::{Matrix, gemm};
 use super::int8::Weight;
@@ -65,8 +65,30 @@ pub struct WeightsMut<'a> {
     pub bias: &'a mut [f32],
 }
 
-/// `x [time, batch, in]` through one direction: `gates [time, batch, 4 h]` after their sigmoid or tanh, cell states `c [time, batch, h]`, and outputs into the
-/// direction's half of `y [time, batch, 2 h]`.
+/// Where a direction's outputs lie in rows.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// Values from a row to the next.
+    pub stride: usize,
+    /// Where the outputs begin in a row.
+    pub column: usize,
+}
+
+impl Rows {
+    /// The direction's half of rows that both share.
+    pub fn shared(way: Direction, hidden: usize) -> Self {
+        Self { stride: 2 * hidden, column: way as usize * hidden }
+    }
+
+    /// Rows of its own.
+    pub fn own(hidden: usize) -> Self {
+        Self { stride: hidden, column: 0 }
+    }
+}
+
+/// `x [time, batch, in]` through one direction: `gates [time, batch, 4 h]` after their sigmoid or tanh, cell states `c [time, batch, h]`, and outputs into
+/// `rows` of `y [time, batch, stride]`.
+#[allow(clippy::too_many_arguments)]
 pub fn forward<'a, W: Into<Weight<'a>>>(
     sizes: Sizes,
     way: Direction,
@@ -75,24 +97,25 @@ pub fn forward<'a, W: Into<Weight<'a>>>(
     gates: &mut [f32],
     c: &mut [f32],
     y: &mut [f32],
+    rows: Rows,
 ) {
     let Sizes { batch, time, width_in, hidden } = sizes;
     let (w_ih, w_hh) = (weights.w_ih.into(), weights.w_hh.into());
-    let (width, column) = (4 * hidden, way as usize * hidden);
+    let (width, Rows { stride, column }) = (4 * hidden, rows);
     fill_rows(gates, weights.bias);
     w_ih.multiply(gates, true, x, width_in, [time * batch, width_in, width]);
     for step in 0..time {
         let t = way.at(step, time);
         let gates_t = block_mut(gates, t, batch * width);
         if step == 0 {
-            cell(gates_t, &[], block_mut(c, t, batch * hidden), &mut block_mut(y, t, batch * 2 * hidden)[column..], hidden);
+            cell(gates_t, &[], block_mut(c, t, batch * hidden), &mut block_mut(y, t, batch * stride)[column..], stride, hidden);
             continue;
         }
         let tm1 = way.at(step - 1, time);
-        let h_tm1 = &block(y, tm1, batch * 2 * hidden)[column..];
-        w_hh.multiply(gates_t, true, h_tm1, 2 * hidden, [batch, hidden, width]);
+        let h_tm1 = &block(y, tm1, batch * stride)[column..];
+        w_hh.multiply(gates_t, true, h_tm1, stride, [batch, hidden, width]);
         let (c_tm1, c_t) = two_blocks(c, tm1, t, batch * hidden);
-        cell(gates_t, c_tm1, c_t, &mut block_mut(y, t, batch * 2 * hidden)[column..], hidden);
+        cell(gates_t, c_tm1, c_t, &mut block_mut(y, t, batch * stride)[column..], stride, hidden);
     }
 }
 
@@ -151,21 +174,22 @@ pub fn backward(
 }
 
 simd_fn! {
-    /// One step of every row: `gates` go through their sigmoid or tanh in place; `c` and `h` are written, rows of `h` being `2 hidden` apart.
+    /// One step of every row: `gates` go through their sigmoid or tanh in place; `c` and `h` are written, rows of `h` being `stride` apart.
     /// `c_tm1` is empty on the first step.
-    pub fn cell(gates: &mut [f32], c_tm1: &[f32], c: &mut [f32], h: &mut [f32], hidden: usize) {
+    pub fn cell(gates: &mut [f32], c_tm1: &[f32], c: &mut [f32], h: &mut [f32], stride: usize, hidden: usize) {
         for (row, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
             let (i, rest) = gates.split_at_mut(hidden);
             let (f, rest) = rest.split_at_mut(hidden);
             let (g, o) = rest.split_at_mut(hidden);
             let o = &mut o[..hidden];
             let c = &mut c[row * hidden..][..hidden];
-            let h = &mut h[row * 2 * hidden..][..hidden];
+            let h = &mut h[row * stride..][..hidden];
+            // In passes, as in `super::math::normal_cdfs`.
+            i.iter_mut().for_each(|i| *i = sigmoid(*i));
+            f.iter_mut().for_each(|f| *f = sigmoid(*f));
+            g.iter_mut().for_each(|g| *g = tanh(*g));
+            o.iter_mut().for_each(|o| *o = sigmoid(*o));
             for j in 0..hidden {
-                i[j] = sigmoid(i[j]);
-                f[j] = sigmoid(f[j]);
-                g[j] = tanh(g[j]);
-                o[j] = sigmoid(o[j]);
                 c[j] = i[j] * g[j];
             }
             if let Some(c_tm1) = c_tm1.get(row * hidden..(row + 1) * hidden) {

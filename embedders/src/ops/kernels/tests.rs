@@ -205,7 +205,7 @@ fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
     let weights = |way| lstm::Weights { w_ih: half(1, way), w_hh: half(2, way), bias: half(3, way) };
     let traces = Direction::BOTH.map(|way| {
         let (mut gates, mut c) = (vec![0.0; rows * 4 * hidden], vec![0.0; rows * hidden]);
-        lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y);
+        lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y, lstm::Rows::shared(way, hidden));
         (gates, c)
     });
     let mut dy = vec![0.0; y.len()];
