@@ -9,7 +9,7 @@ use crate::{
     desk::{ACCOUNT_WIDTH, HELD_HALF_BARS, PROFIT_HALF_ATR, STOP_FULL_ATR},
     hold::Hold,
     priced::PricedRow,
-    reward::log_return,
+    reward::{growth, ln_of_parts, ln_parts, ln_series},
 };
 
 /// Lanes of a block: columns that stay in the first cache, and enough of them for any vector unit.
@@ -123,10 +123,17 @@ fn float(value: i64) -> f64 {
 }
 
 simd_fn! {
-    /// `ln(E_{t+1} / E_t)` of each lane.
+    /// `ln(E_{t+1} / E_t)` of each lane, in passes: operations of one logarithm wait for one another, those of many do not.
     pub fn log_returns(equity_t: &Column<i64>, equity_tp1: &Column<i64>, out: &mut Column<f64>) {
-        for ((out, before), after) in out.iter_mut().zip(equity_t).zip(equity_tp1) {
-            *out = log_return(float(*before), float(*after));
+        let (mut e, mut f, mut s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            [e[lane], f[lane], s[lane]] = ln_parts(growth(float(equity_t[lane]), float(equity_tp1[lane])));
+        }
+        for lane in 0..LANES {
+            out[lane] = ln_series(s[lane] * s[lane]);
+        }
+        for lane in 0..LANES {
+            out[lane] = ln_of_parts(e[lane], f[lane], s[lane], out[lane]);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Reward {
     /// Moody and Saffell, Learning to trade via direct reinforcement (2001), equation 15.
     pub fn of(&self, state: &mut RewardState, step: &Step) -> f64 {
         match *self {
-            Self::LogReturn => log_return(step.equity_t, step.equity_tp1),
+            Self::LogReturn => ln(growth(step.equity_t, step.equity_tp1)),
             Self::DifferentialSharpe { eta } => {
                 let ret = floored(step.equity_t, step.equity_tp1) / step.equity_t - 1.0;
                 let (d_mean, d_square) = (ret - state.mean, ret * ret - state.mean_square);
@@ -68,10 +68,10 @@ fn floored(equity_t: f64, equity_tp1: f64) -> f64 {
     equity_tp1.max(equity_t * EQUITY_FLOOR_FRACTION)
 }
 
-/// `ln(E_{t+1} / E_t)`, floored.
+/// `E_{t+1} / E_t`, floored.
 #[inline(always)]
-pub(crate) fn log_return(equity_t: f64, equity_tp1: f64) -> f64 {
-    ln(floored(equity_t, equity_tp1) / equity_t)
+pub(crate) fn growth(equity_t: f64, equity_tp1: f64) -> f64 {
+    floored(equity_t, equity_tp1) / equity_t
 }
 
 /// Natural logarithm of a normal positive number, to one unit in the last place: without a branch or a table, so that loops over it
@@ -81,24 +81,41 @@ pub(crate) fn log_return(equity_t: f64, equity_tp1: f64) -> f64 {
 /// `R = 2 (s^2/3 + s^4/5 + ...)`; the terms left out are below 3e-17.
 #[inline(always)]
 fn ln(x: f64) -> f64 {
+    let [e, f, s] = ln_parts(x);
+    ln_of_parts(e, f, s, ln_series(s * s))
+}
+
+/// `e`, `f` and `s` of [`ln`].
+#[inline(always)]
+pub(crate) fn ln_parts(x: f64) -> [f64; 3] {
     const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
     const EXPONENT_OF_1: u64 = 1023 << 52;
     const MANTISSA: u64 = (1 << 52) - 1;
-    /// `ln 2` in two parts: the first has zeros enough at its end to be multiplied by any exponent exactly.
-    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
     let shifted = x.to_bits().wrapping_sub(SQRT_HALF_BITS).wrapping_add(EXPONENT_OF_1);
     // 2^52 + 1023 + e as bits, so that no conversion is needed.
     let e = f64::from_bits((shifted >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
     let m = f64::from_bits((shifted & MANTISSA).wrapping_add(SQRT_HALF_BITS));
     let f = m - 1.0;
-    let s = f / (2.0 + f);
-    let z = s * s;
-    let half = 0.5 * f * f;
+    [e, f, f / (2.0 + f)]
+}
+
+/// `R / s^2` of [`ln`], from `s^2`.
+#[inline(always)]
+pub(crate) fn ln_series(z: f64) -> f64 {
     let mut p = 2.0 / 21.0;
     for odd in [19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
         p = p * z + 2.0 / odd;
     }
-    e * LN_2[0] - ((half - (s * (half + p * z) + e * LN_2[1])) - f)
+    p
+}
+
+/// [`ln`] from its parts and its series.
+#[inline(always)]
+pub(crate) fn ln_of_parts(e: f64, f: f64, s: f64, p: f64) -> f64 {
+    /// `ln 2` in two parts: the first has zeros enough at its end to be multiplied by any exponent exactly.
+    const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
+    let half = 0.5 * f * f;
+    e * LN_2[0] - ((half - (s * (half + p * (s * s)) + e * LN_2[1])) - f)
 }
 
 #[cfg(test)]
