@@ -50,23 +50,23 @@ const IDLE_WORKERS: usize = 63;
 /// # Errors
 /// Tables that cannot be made; gauges that say nothing.
 pub fn rows(bench: &mut Bench) -> Result<()> {
-    if bench.wants("memory: monitor") {
+    if bench.wants_all_of("memory: monitor") {
         monitor(bench)?;
     }
-    if bench.wants("memory: resident bytes of one idle worker") {
+    if bench.wants_all_of("memory: resident bytes of one idle worker") {
         workers(bench)?;
     }
-    if bench.wants("memory: full") {
+    if bench.wants_all_of("memory: full") {
         let stack = EmbedderStack::<Infer>::new(Preset::Full, &mut ChaCha8Rng::seed_from_u64(1), &device::cpu());
         step(bench, &stack.structure)?;
         step(bench, &stack.tactical)?;
         step(bench, &stack.regime)?;
         step(bench, &stack.lvn)?;
     }
-    if bench.wants("memory: transformer of 24 layers") {
+    if bench.wants_all_of("memory: transformer of 24 layers") {
         deep(bench);
     }
-    if bench.wants("memory: encoder") {
+    if bench.wants_all_of("memory: encoder") {
         encoder(bench)?;
     }
     Ok(())

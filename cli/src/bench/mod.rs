@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use grandmodel_embedders::{device, ops};
 use serde::Serialize;
 
@@ -123,9 +123,16 @@ fn median(mut durations: Vec<f64>) -> f64 {
 }
 
 impl Bench {
-    /// Whether something may be wanted of a group of rows.
-    pub fn wants(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter) || filter.starts_with(name))
+    /// Whether something may be wanted of a group of rows, whose names begin with the group's.
+    pub fn wants(&self, group: &str) -> bool {
+        // A filter that names no group may mean rows of any.
+        let may_be_in = |filter: &String| group.contains(filter) || filter.starts_with(group) || !filter.contains(": ");
+        self.filters.is_empty() || self.filters.iter().any(may_be_in)
+    }
+
+    /// As [`Self::wants`] for a group that works for its figures before it knows which are wanted: only what names it.
+    pub fn wants_all_of(&self, group: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| group.contains(filter) || filter.starts_with(group))
     }
 
     /// Whether a row of this name is wanted.
@@ -267,6 +274,9 @@ pub fn run(filters: &[String], json: Option<&Path>) -> Result<()> {
     control::rows(&mut bench)?;
     memory::rows(&mut bench)?;
     prediction::rows(&mut bench)?;
+    if bench.rows.is_empty() && bench.figures.is_empty() && bench.profiles.is_empty() {
+        bail!("no row's name contains {}; without a filter all rows are run and named", filters.join(" or "));
+    }
     if let Some(path) = json {
         let report = Report { header, rows: &bench.rows, figures: &bench.figures, profiles: &bench.profiles };
         std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("{}: cannot write", path.display()))?;

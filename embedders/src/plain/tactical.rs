@@ -15,6 +15,7 @@ use crate::{
         add,
         int8::Weight,
         lstm::{self, Direction, Rows, Sizes, Trace, Weights, WeightsMut},
+        panels::Panels,
         pooling, swap_leading,
     },
     tactical::TACTICAL_SCALES,
@@ -82,6 +83,8 @@ struct Scratch {
     d_y: Vec<f32>,
     d_pooled: Vec<f32>,
     last: Vec<f32>,
+    /// One a direction.
+    panels: [Panels; 2],
 }
 
 impl Tactical {
@@ -103,12 +106,21 @@ impl Tactical {
     }
 
     /// The layers from `first` on, whose input lies in `tapes[0].x`; the output with its residual, `[time, batch, 2 h]`, is written to `to`.
-    fn run(&self, parameters: &[f32], batch: usize, segment: &[BiLstm], first: usize, tapes: &mut [LayerTape], to: &mut [f32]) {
+    fn run(
+        &self,
+        parameters: &[f32],
+        batch: usize,
+        segment: &[BiLstm],
+        first: usize,
+        tapes: &mut [LayerTape],
+        panels: &mut [Panels; 2],
+        to: &mut [f32],
+    ) {
         for (index, layer) in segment.iter().enumerate() {
             if index > 0 {
                 room(&mut tapes[index].x, to.len()).copy_from_slice(to);
             }
-            layer.forward(parameters, batch, &mut tapes[index]);
+            layer.forward(parameters, batch, &mut tapes[index], panels);
             to.copy_from_slice(&tapes[index].y[..to.len()]);
             if first + index > 0 {
                 add(to, &tapes[index].x[..to.len()]);
@@ -161,7 +173,7 @@ impl Plain for Tactical {
             if let Some(boundary) = boundaries.get_mut(index) {
                 room(boundary, width).copy_from_slice(&layers[0].x[..width]);
             }
-            self.run(parameters, batch, segment, index * segment_len, layers, last);
+            self.run(parameters, batch, segment, index * segment_len, layers, &mut scratch.panels, last);
         }
         let shares = room(shares, batch * TACTICAL_SCALES.iter().sum::<usize>());
         let features = self.readout.features(readout, batch);
@@ -175,13 +187,14 @@ impl Plain for Tactical {
 
     fn bytes(&self, tape: &TacticalTape) -> u64 {
         let TacticalTape { input, norm, layers, boundaries, shares, readout, scratch, .. } = tape;
-        let Scratch { projected, d_gates, d_c, d_x, d_y, d_pooled, last } = scratch;
+        let Scratch { projected, d_gates, d_c, d_x, d_y, d_pooled, last, panels } = scratch;
         let of_layers: u64 = layers
             .iter()
             .map(|layer| bytes([&layer.x, &layer.y].into_iter().chain(&layer.gates).chain(&layer.c).chain(&layer.halves)))
             .sum();
         bytes([input, shares, projected, d_gates, d_c, d_x, d_y, d_pooled, last].into_iter().chain(boundaries))
             + of_layers
+            + panels.iter().map(Panels::bytes).sum::<u64>()
             + norm.bytes()
             + readout.bytes()
     }
@@ -192,7 +205,7 @@ impl Plain for Tactical {
         let len = rows * 2 * self.hidden;
         let TacticalTape { input, norm, keep, layers, boundaries, shares, readout, scratch } = tape;
         assert!(*keep != Keep::Outputs, "Invariant: a backward pass follows a forward pass that kept what it needs");
-        let Scratch { d_gates, d_c, d_x, d_y, d_pooled, last, .. } = scratch;
+        let Scratch { d_gates, d_c, d_x, d_y, d_pooled, last, panels, .. } = scratch;
         let d_pooled = room(d_pooled, batch * TACTICAL_SCALES.len() * 2 * self.hidden);
         self.readout.backward(parameters, readout, outputs, d_pooled, gradient);
         let d = zeros(d_y, len);
@@ -205,14 +218,14 @@ impl Plain for Tactical {
                 let width = rows * segment[0].width_in;
                 room(&mut layers[0].x, width).copy_from_slice(&boundary[..width]);
                 // The pooling is behind us: its input is room now.
-                self.run(parameters, batch, segment, first, layers, &mut last[..len]);
+                self.run(parameters, batch, segment, first, layers, panels, &mut last[..len]);
             }
             for (index, (layer, tape)) in segment.iter().zip(&*layers).enumerate().rev() {
                 let d_x = zeros(d_x, rows * layer.width_in);
                 if first + index > 0 {
                     d_x.copy_from_slice(d); // the residual's share
                 }
-                layer.backward(parameters, batch, tape, d, [&mut *d_gates, &mut *d_c], gradient, d_x);
+                layer.backward(parameters, batch, tape, d, [&mut *d_gates, &mut *d_c], &mut panels[0], gradient, d_x);
                 if first + index > 0 {
                     d.copy_from_slice(d_x);
                 }
@@ -257,23 +270,26 @@ impl BiLstm {
         Weights { w_ih: of(&self.w_ih), w_hh: of(&self.w_hh), bias: self.bias(parameters, way) }
     }
 
-    fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape) {
+    fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape, [panels, panels_back]: &mut [Panels; 2]) {
         let (sizes, rows, hidden) = (self.sizes(batch), batch * TACTICAL_WINDOW, self.hidden);
         let LayerTape { x, gates: [gates, gates_back], c: [c, c_back], y, halves: [half, half_back] } = tape;
         let x = &x[..rows * self.width_in];
         let y = room(y, rows * 2 * hidden);
-        let run = |way, gates, c, y: &mut [f32], rows_of_y| {
+        let run = |way, gates, c, y: &mut [f32], rows_of_y, panels: &mut Panels| {
             let (gates, c) = (room(gates, rows * 4 * hidden), room(c, rows * hidden));
-            lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y, rows_of_y);
+            lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y, rows_of_y, panels);
         };
         let (there, back) = (Direction::Forward, Direction::Backward);
         if batch > APART_WINDOWS || hidden < APART_HIDDEN {
-            run(there, gates, c, y, Rows::shared(there, hidden));
-            run(back, gates_back, c_back, y, Rows::shared(back, hidden));
+            run(there, gates, c, y, Rows::shared(there, hidden), panels);
+            run(back, gates_back, c_back, y, Rows::shared(back, hidden), panels_back);
             return;
         }
         let (half, half_back) = (room(half, rows * hidden), room(half_back, rows * hidden));
-        rayon::join(|| run(there, gates, c, half, Rows::own(hidden)), || run(back, gates_back, c_back, half_back, Rows::own(hidden)));
+        rayon::join(
+            || run(there, gates, c, half, Rows::own(hidden), panels),
+            || run(back, gates_back, c_back, half_back, Rows::own(hidden), panels_back),
+        );
         for ((y, half), half_back) in y.chunks_exact_mut(2 * hidden).zip(half.chunks_exact(hidden)).zip(half_back.chunks_exact(hidden)) {
             let (first, second) = y.split_at_mut(hidden);
             first.copy_from_slice(half);
@@ -290,6 +306,7 @@ impl BiLstm {
         tape: &LayerTape,
         dy: &mut [f32],
         [d_gates, d_c]: [&mut Vec<f32>; 2],
+        panels: &mut Panels,
         gradient: &mut [f32],
         dx: &mut [f32],
     ) {
@@ -307,7 +324,7 @@ impl BiLstm {
             let (w_ih, rest) = own.split_at_mut(2 * self.w_ih[0].flat().len());
             let (w_hh, bias) = rest.split_at_mut(2 * self.w_hh[0].flat().len());
             let gradients = WeightsMut { w_ih: half_mut(w_ih, way), w_hh: half_mut(w_hh, way), bias: half_mut(bias, way) };
-            lstm::backward(sizes, way, &trace, self.learning(parameters, way), dy, d_gates, d_c, gradients, Some(&mut *dx));
+            lstm::backward(sizes, way, &trace, self.learning(parameters, way), dy, d_gates, d_c, gradients, Some(&mut *dx), panels);
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::gemm::{Matrix, gemm};
 use super::int8::Weight;
 use super::math::{sigmoid, tanh};
+use super::panels::Panels;
 use super::simd::simd_fn;
 use super::{add_column_sums, fill_rows};
 
@@ -87,7 +88,7 @@ impl Rows {
 }
 
 /// `x [time, batch, in]` through one direction: `gates [time, batch, 4 h]` after their sigmoid or tanh, cell states `c [time, batch, h]`, and outputs into
-/// `rows` of `y [time, batch, stride]`.
+/// `rows` of `y [time, batch, stride]`. `panels` is scratch.
 #[allow(clippy::too_many_arguments)]
 pub fn forward<'a, W: Into<Weight<'a>>>(
     sizes: Sizes,
@@ -98,12 +99,21 @@ pub fn forward<'a, W: Into<Weight<'a>>>(
     c: &mut [f32],
     y: &mut [f32],
     rows: Rows,
+    panels: &mut Panels,
 ) {
     let Sizes { batch, time, width_in, hidden } = sizes;
     let (w_ih, w_hh) = (weights.w_ih.into(), weights.w_hh.into());
     let (width, Rows { stride, column }) = (4 * hidden, rows);
     fill_rows(gates, weights.bias);
     w_ih.multiply(gates, true, x, width_in, [time * batch, width_in, width]);
+    // A single row reads the factor once a step, as it would for laying it out.
+    let panels = match w_hh {
+        Weight::F32(w_hh) if batch > 1 => {
+            panels.lay_out(Matrix::new(w_hh, width), hidden, width);
+            Some(panels)
+        }
+        _ => None,
+    };
     for step in 0..time {
         let t = way.at(step, time);
         let gates_t = block_mut(gates, t, batch * width);
@@ -113,7 +123,10 @@ pub fn forward<'a, W: Into<Weight<'a>>>(
         }
         let tm1 = way.at(step - 1, time);
         let h_tm1 = &block(y, tm1, batch * stride)[column..];
-        w_hh.multiply(gates_t, true, h_tm1, stride, [batch, hidden, width]);
+        match &panels {
+            Some(panels) => panels.add_product(gates_t, width, h_tm1, stride, batch),
+            None => w_hh.multiply(gates_t, true, h_tm1, stride, [batch, hidden, width]),
+        }
         let (c_tm1, c_t) = two_blocks(c, tm1, t, batch * hidden);
         cell(gates_t, c_tm1, c_t, &mut block_mut(y, t, batch * stride)[column..], stride, hidden);
     }
@@ -144,16 +157,18 @@ pub fn backward(
     dc: &mut [f32],
     gradients: WeightsMut<'_>,
     dx: Option<&mut [f32]>,
+    panels: &mut Panels,
 ) {
     let Sizes { batch, time, width_in, hidden } = sizes;
     let (width, column) = (4 * hidden, way as usize * hidden);
     dc.fill(0.0);
+    panels.lay_out(Matrix::transposed(weights.w_hh, width), width, hidden);
     for step in (0..time).rev() {
         let t = way.at(step, time);
         let dh_t = &mut block_mut(dy, t, batch * 2 * hidden)[column..];
         if step + 1 < time {
             let dgates_tp1 = block(dgates, way.at(step + 1, time), batch * width);
-            gemm(dh_t, [batch, hidden], 2 * hidden, true, Matrix::new(dgates_tp1, width), Matrix::transposed(weights.w_hh, width), width);
+            panels.add_product(dh_t, 2 * hidden, dgates_tp1, width, batch);
         }
         let c_tm1 = if step == 0 { &[][..] } else { block(trace.c, way.at(step - 1, time), batch * hidden) };
         let (gates_t, c_t) = (block(trace.gates, t, batch * width), block(trace.c, t, batch * hidden));

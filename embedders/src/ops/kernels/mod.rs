@@ -10,6 +10,7 @@ pub mod int8;
 pub mod layer_norm;
 pub mod lstm;
 pub mod math;
+pub mod panels;
 pub mod pooling;
 pub mod simd;
 #[cfg(test)]

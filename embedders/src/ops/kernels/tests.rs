@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::lstm::Direction;
+use super::panels::Panels;
 use super::simd::{Level, with_level};
 use super::{attention, gelu, layer_norm, lstm, multiply, pooling, swap_leading};
 use crate::device::{self, Device, DeviceChoice, Infer, Train};
@@ -205,7 +206,7 @@ fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
     let weights = |way| lstm::Weights { w_ih: half(1, way), w_hh: half(2, way), bias: half(3, way) };
     let traces = Direction::BOTH.map(|way| {
         let (mut gates, mut c) = (vec![0.0; rows * 4 * hidden], vec![0.0; rows * hidden]);
-        lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y, lstm::Rows::shared(way, hidden));
+        lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y, lstm::Rows::shared(way, hidden), &mut Panels::default());
         (gates, c)
     });
     let mut dy = vec![0.0; y.len()];
@@ -219,7 +220,7 @@ fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
             &mut both[way as usize * len..][..len]
         });
         let into = lstm::WeightsMut { w_ih: halves.next().unwrap(), w_hh: halves.next().unwrap(), bias: halves.next().unwrap() };
-        lstm::backward(sizes, way, &trace, weights(way), &mut dy, &mut d_gates, &mut dc, into, Some(&mut dx));
+        lstm::backward(sizes, way, &trace, weights(way), &mut dy, &mut d_gates, &mut dc, into, Some(&mut dx), &mut Panels::default());
     }
     swap_leading(&dx, [time, batch, width_in], &mut gradients[0]);
     let mut sample_major = vec![0.0; y.len()];
