@@ -197,7 +197,7 @@ impl Cast {
 
     /// Threads of the agent and of the learner, for taps in front of them.
     pub fn threads(&self) -> [actix::ArbiterHandle; 2] {
-        [2, 3].map(|i: usize| self.arbiters[i % self.arbiters.len()].handle())
+        [2, 3].map(|i: usize| self.arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle))
     }
 
     /// One thread's actors are gone, as after a panic.

@@ -177,3 +177,13 @@ fn an_agent_that_is_told_the_next_return_gets_rich_and_one_without_any_hope_does
     let stdout = grandmodel(&shuffled).expect_success("check-shuffled");
     assert!(stdout.contains("one-sided p"), "{stdout}");
 }
+
+#[test]
+fn the_profile_of_a_task_names_its_actors() {
+    let said = grandmodel(&["bench", "actor profile: pendulum"]).expect_success("bench");
+    for actor in ["agent Collect", "buffer Sample", "learner Learn", "memory ReportBytes"] {
+        assert!(said.contains(actor), "{actor} is not in {said}");
+    }
+    let nothing = grandmodel(&["bench", "no such row"]);
+    assert!(nothing.code == Some(1) && nothing.stderr.contains("no row's name contains no such row"), "{nothing:?}");
+}

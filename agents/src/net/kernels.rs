@@ -1,18 +1,17 @@
 //! Loops over slices that the networks are made of, compiled for the processor they run on.
 
 use grandmodel_embedders::{
-    ops::kernels::gemm::{Matrix, gemm},
+    ops::kernels::{
+        gemm::{Matrix, gemm},
+        product::{Factor, Room, product},
+    },
     simd_fn,
 };
-
-use super::product::{Factor, Room, product};
 
 /// Terms and columns up to which tiles of our own are faster; beyond, the packed kernel for matrices of any size is (by 4 % at 256).
 const SMALL_MAX: usize = 128;
 /// Columns below which a weight gradient is computed on its side: few long rows are faster than many short ones.
 const SIDEWAYS: usize = 8;
-/// Rows transposed together: one cache line of the result.
-const TRANSPOSED_ROWS: usize = 16;
 
 /// `y [rows, columns] += x [rows, inner] w [inner, columns]`.
 pub(super) fn add_product(y: &mut [f32], x: &[f32], w: &[f32], size: [usize; 3], room: &mut Room) {
@@ -67,17 +66,6 @@ pub(super) fn input_gradient(dx: &mut [f32], dy: &[f32], w: &[f32], [rows, inner
         product(dx, [rows, columns, inner], false, Factor::new(dy, columns), Factor::transposed(w, columns), room);
     } else {
         gemm(dx, [rows, inner], inner, false, Matrix::new(dy, columns), Matrix::transposed(w, columns), columns);
-    }
-}
-
-/// `w' [columns, inner]` of `w [inner, columns]`, a few rows at a time, so that they stay in the first cache while their columns are taken.
-pub(super) fn transpose(w: &[f32], inner: usize, columns: usize, out: &mut Vec<f32>) {
-    out.resize(inner * columns, 0.0);
-    for (block, rows) in w.chunks(TRANSPOSED_ROWS * columns).enumerate() {
-        for (column, out) in out.chunks_exact_mut(inner).enumerate() {
-            let to = out[block * TRANSPOSED_ROWS..].iter_mut();
-            to.zip(rows.chunks_exact(columns)).for_each(|(to, row)| *to = row[column]);
-        }
     }
 }
 

@@ -6,10 +6,16 @@
 //! # Source
 //! Hochreiter and Schmidhuber 1997; Gers et al. 2000 for the forget gate.
 
-use grandmodel_embedders::{ops::kernels::math, simd_fn};
+use grandmodel_embedders::{
+    ops::kernels::{
+        math,
+        product::{Factor, Panels},
+    },
+    simd_fn,
+};
 
 use super::{
-    kernels::{WeightRoom, add_product, add_weight_gradient, column_sums_into, repeat, transpose},
+    kernels::{WeightRoom, add_product, add_weight_gradient, column_sums_into, repeat},
     mlp::{Columns, ColumnsMut, add_columns},
 };
 
@@ -36,8 +42,8 @@ pub struct LstmTape {
     /// `[T, N, hidden]` cell states before each step.
     cells_tm1: Vec<f32>,
     d_gates: Vec<f32>,
-    /// `W_h'` on the way back.
-    transposed: Vec<f32>,
+    /// `W_h`, on the way back its transpose.
+    panels: Panels,
     room: WeightRoom,
 }
 
@@ -101,6 +107,11 @@ impl LstmShape {
         for values in [&mut tape.cells, &mut tape.outputs, &mut tape.outputs_tm1, &mut tape.cells_tm1] {
             values.resize(starts.len() * hidden, 0.0);
         }
+        // Acting, a step at a time, would lay it out for a single product.
+        let rollout = num_steps > 1;
+        if rollout {
+            tape.panels.lay_out(Factor::new(w_h, gates), hidden, gates);
+        }
         for t in 0..num_steps {
             let rows = t * lanes * hidden..(t + 1) * lanes * hidden;
             let (h_tm1, c_tm1) = (&mut tape.outputs_tm1[rows.clone()], &mut tape.cells_tm1[rows.clone()]);
@@ -116,7 +127,11 @@ impl LstmShape {
                 }
             }
             let step_gates = &mut tape.gates[t * lanes * gates..(t + 1) * lanes * gates];
-            add_product(step_gates, h_tm1, w_h, [lanes, hidden, gates], &mut tape.room.room);
+            if rollout {
+                tape.panels.add_product(step_gates, gates, h_tm1, hidden, lanes);
+            } else {
+                add_product(step_gates, h_tm1, w_h, [lanes, hidden, gates], &mut tape.room.room);
+            }
             cell_forward(step_gates, c_tm1, &mut tape.cells[rows.clone()], &mut tape.outputs[rows.clone()], hidden);
             for lane in 0..lanes {
                 let state = &mut states.values[lane * states.stride + states.offset..][..2 * hidden];
@@ -146,8 +161,8 @@ impl LstmShape {
         let Self { input, hidden } = *self;
         let (gates, num_steps) = (self.gates(), starts.len() / lanes);
         let w_h = &parameters[input * gates..(input + hidden) * gates];
-        let LstmTape { gates: acts, cells, outputs_tm1, cells_tm1, d_gates, transposed, room, .. } = tape;
-        transpose(w_h, hidden, gates, transposed);
+        let LstmTape { gates: acts, cells, outputs_tm1, cells_tm1, d_gates, panels, room, .. } = tape;
+        panels.lay_out(Factor::transposed(w_h, gates), gates, hidden);
         d_gates.resize(starts.len() * gates, 0.0);
         let mut d_cells = vec![0.0; lanes * hidden];
         let mut d_h = vec![0.0; lanes * hidden];
@@ -159,7 +174,7 @@ impl LstmShape {
             let d_step = &mut d_gates[wide.clone()];
             cell_backward(d_step, &mut d_cells, d_here, &acts[wide], &cells[rows.clone()], &cells_tm1[rows], hidden);
             d_h.fill(0.0);
-            add_product(&mut d_h, d_step, transposed, [lanes, gates, hidden], &mut room.room);
+            panels.add_product(&mut d_h, hidden, d_step, gates, lanes);
             for lane in (0..lanes).filter(|lane| starts[t * lanes + lane]) {
                 d_h[lane * hidden..(lane + 1) * hidden].fill(0.0);
                 d_cells[lane * hidden..(lane + 1) * hidden].fill(0.0);

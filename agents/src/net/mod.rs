@@ -8,7 +8,6 @@ mod init;
 mod kernels;
 mod lstm;
 mod mlp;
-mod product;
 
 pub use init::Init;
 pub use lstm::{LstmShape, LstmTape};

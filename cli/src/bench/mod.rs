@@ -130,7 +130,7 @@ impl Bench {
         self.filters.is_empty() || self.filters.iter().any(may_be_in)
     }
 
-    /// As [`Self::wants`] for a group that works for its figures before it knows which are wanted: only what names it.
+    /// As [`Self::wants`] for a group that works before it knows which of its rows are wanted: only filters that name it.
     pub fn wants_all_of(&self, group: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| group.contains(filter) || filter.starts_with(group))
     }

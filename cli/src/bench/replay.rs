@@ -81,7 +81,7 @@ fn filled(config: ReplayConfig, lanes: usize, draw: &mut ChaCha8Rng) -> Result<R
 /// # Errors
 /// A store that cannot be made or filled.
 pub fn rows(bench: &mut Bench) -> Result<()> {
-    if !bench.wants("replay") {
+    if !bench.wants_all_of("replay") {
         return Ok(());
     }
     let (mut draw, mut rng) = (ChaCha8Rng::seed_from_u64(1), ChaCha8Rng::seed_from_u64(2));
@@ -124,11 +124,15 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
 
 /// All compressed, with a cache for nine pages in ten.
 fn compressed(bench: &mut Bench, draw: &mut ChaCha8Rng, rng: &mut ChaCha8Rng) -> Result<()> {
+    let name = "replay: sample 256 from LZ4";
+    if !bench.wants_row(name) {
+        return Ok(());
+    }
     let config = ReplayConfig { buffer_size: 100_000, warm_at: 0.0, cache: ByteSize(9_000_000), ..ReplayConfig::default() };
     let mut store = filled(config, LANES, draw)?;
     let mut batch = ReplayBatch::default();
     let before = store.observe();
-    bench.row("replay: sample 256 from LZ4", "transitions", BATCH * BATCHES, || {
+    bench.row(name, "transitions", BATCH * BATCHES, || {
         for _ in 0..BATCHES {
             drop(black_box(store.sample(BATCH, 1, 0.99, 0.0, rng, &mut batch)));
         }

@@ -15,8 +15,9 @@ use crate::{
         add,
         int8::Weight,
         lstm::{self, Direction, Rows, Sizes, Trace, Weights, WeightsMut},
-        panels::Panels,
-        pooling, swap_leading,
+        pooling,
+        product::Panels,
+        swap_leading,
     },
     tactical::TACTICAL_SCALES,
 };

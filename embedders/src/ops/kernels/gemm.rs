@@ -27,13 +27,7 @@ impl<'a> Matrix<'a> {
         Self { values, row_stride: 1, column_stride: row_stride }
     }
 
-    /// Part of a row, from a column on.
-    pub(super) fn copy_row(&self, row: usize, column: usize, to: &mut [f32]) {
-        let from = &self.values[row * self.row_stride + column * self.column_stride..];
-        to.iter_mut().zip(from.iter().step_by(self.column_stride)).for_each(|(to, from)| *to = *from);
-    }
-
-    pub(super) fn assert_holds(&self, rows: usize, columns: usize) {
+    fn assert_holds(&self, rows: usize, columns: usize) {
         let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
         assert!(last < self.values.len(), "Invariant: a {rows} x {columns} factor ends at {last}, its slice at {}", self.values.len());
     }

@@ -6,7 +6,7 @@
 use super::gemm::{Matrix, gemm};
 use super::int8::Weight;
 use super::math::{sigmoid, tanh};
-use super::panels::Panels;
+use super::product::{Factor, Panels};
 use super::simd::simd_fn;
 use super::{add_column_sums, fill_rows};
 
@@ -109,7 +109,7 @@ pub fn forward<'a, W: Into<Weight<'a>>>(
     // A single row reads the factor once a step, as it would for laying it out.
     let panels = match w_hh {
         Weight::F32(w_hh) if batch > 1 => {
-            panels.lay_out(Matrix::new(w_hh, width), hidden, width);
+            panels.lay_out(Factor::new(w_hh, width), hidden, width);
             Some(panels)
         }
         _ => None,
@@ -162,7 +162,7 @@ pub fn backward(
     let Sizes { batch, time, width_in, hidden } = sizes;
     let (width, column) = (4 * hidden, way as usize * hidden);
     dc.fill(0.0);
-    panels.lay_out(Matrix::transposed(weights.w_hh, width), width, hidden);
+    panels.lay_out(Factor::transposed(weights.w_hh, width), width, hidden);
     for step in (0..time).rev() {
         let t = way.at(step, time);
         let dh_t = &mut block_mut(dy, t, batch * 2 * hidden)[column..];

@@ -10,8 +10,8 @@ pub mod int8;
 pub mod layer_norm;
 pub mod lstm;
 pub mod math;
-pub mod panels;
 pub mod pooling;
+pub mod product;
 pub mod simd;
 #[cfg(test)]
 mod tests;

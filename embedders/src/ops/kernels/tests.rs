@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::lstm::Direction;
-use super::panels::Panels;
+use super::product::Panels;
 use super::simd::{Level, with_level};
 use super::{attention, gelu, layer_norm, lstm, multiply, pooling, swap_leading};
 use crate::device::{self, Device, DeviceChoice, Infer, Train};

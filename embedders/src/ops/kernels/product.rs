@@ -1,12 +1,12 @@
-//! Products of small matrices, as they fill a policy: a tile of the result stays in registers while both factors pass by, and what does not lie together is
+//! Products of small matrices, as they fill a policy and the steps of a recurrence: a tile of the result stays in registers while both factors pass by, and what does not lie together is
 //! copied together first. Large ones are the business of [`gemm`].
 //!
 //! An element is one chain of fused multiply-adds over the inner dimension in its order. So its bits depend neither on the instruction set nor on how many
 //! rows are computed at once.
 //!
-//! [`gemm`]: grandmodel_embedders::ops::kernels::gemm
+//! [`gemm`]: super::gemm
 
-use grandmodel_embedders::simd_fn;
+use super::simd::simd_fn;
 
 /// Rows of a tile, and columns of a panel: eight registers of eight numbers hold the sums, enough to hide the latency of a multiply-add.
 const TILE: usize = 4;
@@ -81,7 +81,7 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     }
     let whole = columns / PANEL * PANEL;
     if a.transposed || tiled || b.transposed || rows >= PACKED_ROWS && columns > UNPACKED {
-        pack_panels(b, inner, whole, panels);
+        pack_panels(b, inner, whole, self::room(panels, inner * whole));
         let (size, panels) = ([rows, inner, columns], &panels[..inner * whole]);
         if upright {
             columns_by_panels(y, size, add, a.values, a.stride, panels);
@@ -96,7 +96,7 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     let mut column = whole;
     while column < columns {
         let width = NARROW.min(columns - column);
-        pack_narrow(b, inner, [column, width], panels);
+        pack_narrow(b, [column, width], self::room(panels, inner * NARROW));
         let (size, at, panel) = ([rows, inner, columns], [column, width], &panels[..inner * NARROW]);
         if tiled {
             tiles_by_narrow(y, size, at, add, tiles, panel)
@@ -110,8 +110,49 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     }
 }
 
+/// A right factor that is laid out once for many products, as the steps of a recurrence have it.
+#[derive(Clone, Debug, Default)]
+pub struct Panels {
+    /// Those of [`PANEL`] columns, then those of [`NARROW`].
+    values: Vec<f32>,
+    inner: usize,
+    columns: usize,
+}
+
+impl Panels {
+    /// Lays out `b [inner, columns]` in place of the factor before.
+    pub fn lay_out(&mut self, b: Factor<'_>, inner: usize, columns: usize) {
+        (self.inner, self.columns) = (inner, columns);
+        let whole = columns / PANEL * PANEL;
+        let narrow = (columns - whole).div_ceil(NARROW);
+        self.values.resize(inner * (whole + narrow * NARROW), 0.0);
+        let (panels, rest) = self.values.split_at_mut(inner * whole);
+        pack_panels(b, inner, whole, panels);
+        for (panel, column) in rest.chunks_exact_mut(inner * NARROW).zip((whole..columns).step_by(NARROW)) {
+            pack_narrow(b, [column, NARROW.min(columns - column)], panel);
+        }
+    }
+
+    /// `y [rows, columns] += x [rows, inner] b`; rows of `y` begin `y_stride` apart, those of `x` `x_stride`.
+    pub fn add_product(&self, y: &mut [f32], y_stride: usize, x: &[f32], x_stride: usize, rows: usize) {
+        let Self { ref values, inner, columns } = *self;
+        let whole = columns / PANEL * PANEL;
+        let (panels, rest) = values.split_at(inner * whole);
+        let size = [rows, inner, y_stride];
+        rows_by_panels(y, size, true, x, x_stride, panels);
+        for (panel, column) in rest.chunks_exact(inner * NARROW).zip((whole..columns).step_by(NARROW)) {
+            rows_by_narrow(y, size, [column, NARROW.min(columns - column)], true, x, x_stride, panel);
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        size_of_val(&self.values[..]) as u64
+    }
+}
+
 simd_fn! {
-    /// All full panels; the loops in the order in which less is read from the second cache.
+    /// All full panels; rows of `y` begin `size[2]` apart. The loops in the order in which less is read from the second cache.
     pub fn rows_by_panels(y: &mut [f32], size: [usize; 3], add: bool, a: &[f32], stride: usize, panels: &[f32]) {
         let [rows, inner, columns] = size;
         let full = rows / TILE * TILE;
@@ -390,8 +431,8 @@ fn pack_columns(values: &[f32], stride: usize, [inner, columns]: [usize; 2], pac
 }
 
 /// The first `whole` columns as panels `[panels, inner, PANEL]`.
-fn pack_panels(b: Factor<'_>, inner: usize, whole: usize, panels: &mut Vec<f32>) {
-    for (panel, column) in room(panels, inner * whole).chunks_exact_mut(inner * PANEL).zip((0..whole).step_by(PANEL)) {
+fn pack_panels(b: Factor<'_>, inner: usize, whole: usize, panels: &mut [f32]) {
+    for (panel, column) in panels.chunks_exact_mut(inner * PANEL).zip((0..whole).step_by(PANEL)) {
         let from = &b.values[column * if b.transposed { b.stride } else { 1 }..];
         if b.transposed { pack_transposed(panel, from, b.stride, inner) } else { pack_straight(panel, from, b.stride) }
     }
@@ -435,8 +476,8 @@ simd_fn! {
 }
 
 /// `width` columns and zeros behind as one panel `[inner, NARROW]`.
-fn pack_narrow(b: Factor<'_>, inner: usize, [column, width]: [usize; 2], panel: &mut Vec<f32>) {
-    let (panel, _) = room(panel, inner * NARROW).as_chunks_mut::<NARROW>();
+fn pack_narrow(b: Factor<'_>, [column, width]: [usize; 2], panel: &mut [f32]) {
+    let (panel, _) = panel.as_chunks_mut::<NARROW>();
     panel.fill([0.0; NARROW]);
     for c in 0..width {
         if b.transposed {
@@ -473,6 +514,37 @@ fn pack_tiles(a: Factor<'_>, [rows, inner]: [usize; 2], tiles: &mut Vec<f32>) {
         for (tile, from) in tiles.chunks_exact_mut(inner).zip(a.values.chunks(TILE * a.stride)) {
             for (r, from) in from.chunks(a.stride).take(rows).enumerate() {
                 tile.iter_mut().zip(&from[..inner]).for_each(|(to, from)| to[r] = *from);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_factor_laid_out_an_element_is_one_chain_too() {
+        let value = |i: usize| (i * 7919 % 2003) as f32 / 1001.0 - 1.0;
+        let mut panels = Panels::default();
+        for (rows, inner, columns) in
+            [(1, 3, 1), (2, 24, 96), (3, 24, 24), (5, 64, 256), (16, 128, 512), (17, 512, 128), (64, 64, 256), (9, 8, 47)]
+        {
+            let (x_stride, y_stride) = (inner + 3, columns + 5);
+            let x: Vec<f32> = (0..rows * x_stride).map(value).collect();
+            let b: Vec<f32> = (0..inner * columns).map(|i| value(i + 5)).collect();
+            let start: Vec<f32> = (0..rows * y_stride).map(|i| value(i + 11)).collect();
+            for (factor, [of_row, of_column]) in [(Factor::new(&b, columns), [columns, 1]), (Factor::transposed(&b, inner), [1, inner])] {
+                let (mut found, mut expected) = (start.clone(), start.clone());
+                panels.lay_out(factor, inner, columns);
+                panels.add_product(&mut found, y_stride, &x, x_stride, rows);
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let chain = |sum, k| f32::mul_add(x[row * x_stride + k], b[k * of_row + column * of_column], sum);
+                        expected[row * y_stride + column] += (0..inner).fold(0.0, chain);
+                    }
+                }
+                assert_eq!(found, expected, "{rows} x {inner} x {columns}");
             }
         }
     }
