@@ -6,7 +6,7 @@ use grandmodel_market::features::REGIME_FEATURES;
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room, zeros},
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room},
 };
 use crate::{
     kind::EmbedderKind,
@@ -43,7 +43,7 @@ pub struct RegimeTape {
     unit_prototypes: Directions,
     shares: Vec<f32>,
     readout: ReadoutTape,
-    scratch: [Vec<f32>; 6],
+    scratch: [Vec<f32>; 5],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -149,7 +149,7 @@ impl Plain for Regime {
             unit_prototypes,
             shares,
             readout,
-            scratch: [wide, d_features, d_joined, d_wide, d_scores, d_unit],
+            scratch: [wide, d_features, d_joined, d_scores, d_unit],
             ..
         } = tape;
         let d_joined = room(d_joined, batch * 2 * W);
@@ -178,9 +178,9 @@ impl Plain for Regime {
         let wide = room(wide, widened.len());
         gelu::forward_and_slope(widened, wide);
         self.features.backward(wide, d_features, gradient);
-        let d_wide = zeros(d_wide, widened.len());
-        self.features.backward_input(parameters, d_features, d_wide, false);
-        multiply(d_wide, widened);
-        self.hidden.backward(&input[..batch * REGIME_FEATURES], d_wide, gradient);
+        // From here on the same room holds gradients.
+        self.features.backward_input(parameters, d_features, wide, false);
+        multiply(wide, widened);
+        self.hidden.backward(&input[..batch * REGIME_FEATURES], wide, gradient);
     }
 }
