@@ -70,15 +70,13 @@ struct LayerTape {
     /// One a direction.
     gates: [Vec<f32>; 2],
     c: [Vec<f32>; 2],
-    y: Vec<f32>,
-    /// `y` of each direction alone, where the two were computed at the same time.
+    /// Outputs of each direction alone, where the two were computed at the same time.
     halves: [Vec<f32>; 2],
 }
 
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     projected: Vec<f32>,
-    d_gates: Vec<f32>,
     d_c: Vec<f32>,
     d_x: Vec<f32>,
     d_y: Vec<f32>,
@@ -121,8 +119,7 @@ impl Tactical {
             if index > 0 {
                 room(&mut tapes[index].x, to.len()).copy_from_slice(to);
             }
-            layer.forward(parameters, batch, &mut tapes[index], panels);
-            to.copy_from_slice(&tapes[index].y[..to.len()]);
+            layer.forward(parameters, batch, &mut tapes[index], panels, to);
             if first + index > 0 {
                 add(to, &tapes[index].x[..to.len()]);
             }
@@ -188,12 +185,10 @@ impl Plain for Tactical {
 
     fn bytes(&self, tape: &TacticalTape) -> u64 {
         let TacticalTape { input, norm, layers, boundaries, shares, readout, scratch, .. } = tape;
-        let Scratch { projected, d_gates, d_c, d_x, d_y, d_pooled, last, panels } = scratch;
-        let of_layers: u64 = layers
-            .iter()
-            .map(|layer| bytes([&layer.x, &layer.y].into_iter().chain(&layer.gates).chain(&layer.c).chain(&layer.halves)))
-            .sum();
-        bytes([input, shares, projected, d_gates, d_c, d_x, d_y, d_pooled, last].into_iter().chain(boundaries))
+        let Scratch { projected, d_c, d_x, d_y, d_pooled, last, panels } = scratch;
+        let of_layers: u64 =
+            layers.iter().map(|layer| bytes([&layer.x].into_iter().chain(&layer.gates).chain(&layer.c).chain(&layer.halves))).sum();
+        bytes([input, shares, projected, d_c, d_x, d_y, d_pooled, last].into_iter().chain(boundaries))
             + of_layers
             + panels.iter().map(Panels::bytes).sum::<u64>()
             + norm.bytes()
@@ -206,7 +201,7 @@ impl Plain for Tactical {
         let len = rows * 2 * self.hidden;
         let TacticalTape { input, norm, keep, layers, boundaries, shares, readout, scratch } = tape;
         assert!(*keep != Keep::Outputs, "Invariant: a backward pass follows a forward pass that kept what it needs");
-        let Scratch { d_gates, d_c, d_x, d_y, d_pooled, last, panels, .. } = scratch;
+        let Scratch { d_c, d_x, d_y, d_pooled, last, panels, .. } = scratch;
         let d_pooled = room(d_pooled, batch * TACTICAL_SCALES.len() * 2 * self.hidden);
         self.readout.backward(parameters, readout, outputs, d_pooled, gradient);
         let d = zeros(d_y, len);
@@ -215,18 +210,18 @@ impl Plain for Tactical {
         let segment_len = keep.segment_len(self.layers.len());
         for (at, segment) in self.layers.chunks(segment_len).enumerate().rev() {
             let first = at * segment_len;
+            // The pooling is behind us: its input is room now, for outputs that are computed again.
             if let Some(boundary) = boundaries.get(at) {
                 let width = rows * segment[0].width_in;
                 room(&mut layers[0].x, width).copy_from_slice(&boundary[..width]);
-                // The pooling is behind us: its input is room now.
                 self.run(parameters, batch, segment, first, layers, panels, &mut last[..len]);
             }
-            for (index, (layer, tape)) in segment.iter().zip(&*layers).enumerate().rev() {
+            for (index, (layer, tape)) in segment.iter().zip(&mut *layers).enumerate().rev() {
                 let d_x = zeros(d_x, rows * layer.width_in);
                 if first + index > 0 {
                     d_x.copy_from_slice(d); // the residual's share
                 }
-                layer.backward(parameters, batch, tape, d, [&mut *d_gates, &mut *d_c], &mut panels[0], gradient, d_x);
+                layer.backward(parameters, batch, tape, d, d_c, &mut last[..len], &mut panels[0], gradient, d_x);
                 if first + index > 0 {
                     d.copy_from_slice(d_x);
                 }
@@ -271,11 +266,11 @@ impl BiLstm {
         Weights { w_ih: of(&self.w_ih), w_hh: of(&self.w_hh), bias: self.bias(parameters, way) }
     }
 
-    fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape, [panels, panels_back]: &mut [Panels; 2]) {
+    /// The outputs of both directions to `y [time, batch, 2 h]`.
+    fn forward(&self, parameters: &[f32], batch: usize, tape: &mut LayerTape, [panels, panels_back]: &mut [Panels; 2], y: &mut [f32]) {
         let (sizes, rows, hidden) = (self.sizes(batch), batch * TACTICAL_WINDOW, self.hidden);
-        let LayerTape { x, gates: [gates, gates_back], c: [c, c_back], y, halves: [half, half_back] } = tape;
+        let LayerTape { x, gates: [gates, gates_back], c: [c, c_back], halves: [half, half_back] } = tape;
         let x = &x[..rows * self.width_in];
-        let y = room(y, rows * 2 * hidden);
         let run = |way, gates, c, y: &mut [f32], rows_of_y, panels: &mut Panels| {
             let (gates, c) = (room(gates, rows * 4 * hidden), room(c, rows * hidden));
             lstm::forward(sizes, way, x, self.acting(parameters, way), gates, c, y, rows_of_y, panels);
@@ -298,34 +293,32 @@ impl BiLstm {
         }
     }
 
-    /// `dy` is overwritten; the gradient of the input is added to `dx`.
+    /// `dy` is overwritten; the gradient of the input is added to `dx`. `d_c`, `y [time, batch, 2 h]` and `panels` are scratch.
     #[allow(clippy::too_many_arguments)]
     fn backward(
         &self,
         parameters: &[f32],
         batch: usize,
-        tape: &LayerTape,
+        tape: &mut LayerTape,
         dy: &mut [f32],
-        [d_gates, d_c]: [&mut Vec<f32>; 2],
+        d_c: &mut Vec<f32>,
+        y: &mut [f32],
         panels: &mut Panels,
         gradient: &mut [f32],
         dx: &mut [f32],
     ) {
         let (sizes, rows) = (self.sizes(batch), batch * TACTICAL_WINDOW);
-        let d_gates = room(d_gates, rows * 4 * self.hidden);
         let d_c = room(d_c, batch * self.hidden);
+        let LayerTape { x, gates, c, .. } = tape;
         for way in Direction::BOTH {
-            let trace = Trace {
-                x: &tape.x[..rows * self.width_in],
-                gates: &tape.gates[way as usize][..rows * 4 * self.hidden],
-                c: &tape.c[way as usize][..rows * self.hidden],
-                y: &tape.y[..rows * 2 * self.hidden],
-            };
+            let (gates, c) = (&mut gates[way as usize][..rows * 4 * self.hidden], &c[way as usize][..rows * self.hidden]);
+            lstm::outputs(way, gates, c, y, self.hidden);
+            let trace = Trace { x: &x[..rows * self.width_in], c, y };
             let own = &mut gradient[self.w_ih[0].flat().start..self.bias.end];
             let (w_ih, rest) = own.split_at_mut(2 * self.w_ih[0].flat().len());
             let (w_hh, bias) = rest.split_at_mut(2 * self.w_hh[0].flat().len());
             let gradients = WeightsMut { w_ih: half_mut(w_ih, way), w_hh: half_mut(w_hh, way), bias: half_mut(bias, way) };
-            lstm::backward(sizes, way, &trace, self.learning(parameters, way), dy, d_gates, d_c, gradients, Some(&mut *dx), panels);
+            lstm::backward(sizes, way, &trace, self.learning(parameters, way), dy, gates, d_c, gradients, Some(&mut *dx), panels);
         }
     }
 }

@@ -136,16 +136,14 @@ pub fn forward<'a, W: Into<Weight<'a>>>(
 pub struct Trace<'a> {
     /// `[time, batch, in]`.
     pub x: &'a [f32],
-    /// `[time, batch, 4 h]`.
-    pub gates: &'a [f32],
     /// `[time, batch, h]`.
     pub c: &'a [f32],
     /// `[time, batch, 2 h]`.
     pub y: &'a [f32],
 }
 
-/// One direction backwards. `dy [time, batch, 2 h]` is the gradient of the outputs and is overwritten in the direction's half; `dgates [time, batch, 4 h]` is
-/// scratch; the gradient of `x` is added to `dx`, those of the weights to `gradients`.
+/// One direction backwards. `dy [time, batch, 2 h]` is the gradient of the outputs and is overwritten in the direction's half; `gates`, as [`forward`] left
+/// them, become their gradients; the gradient of `x` is added to `dx`, those of the weights to `gradients`. `dc` and `panels` are scratch.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     sizes: Sizes,
@@ -153,7 +151,7 @@ pub fn backward(
     trace: &Trace<'_>,
     weights: Weights<'_>,
     dy: &mut [f32],
-    dgates: &mut [f32],
+    gates: &mut [f32],
     dc: &mut [f32],
     gradients: WeightsMut<'_>,
     dx: Option<&mut [f32]>,
@@ -167,13 +165,13 @@ pub fn backward(
         let t = way.at(step, time);
         let dh_t = &mut block_mut(dy, t, batch * 2 * hidden)[column..];
         if step + 1 < time {
-            let dgates_tp1 = block(dgates, way.at(step + 1, time), batch * width);
+            let dgates_tp1 = block(gates, way.at(step + 1, time), batch * width);
             panels.add_product(dh_t, 2 * hidden, dgates_tp1, width, batch);
         }
         let c_tm1 = if step == 0 { &[][..] } else { block(trace.c, way.at(step - 1, time), batch * hidden) };
-        let (gates_t, c_t) = (block(trace.gates, t, batch * width), block(trace.c, t, batch * hidden));
-        cell_backward(gates_t, c_tm1, c_t, dh_t, dc, block_mut(dgates, t, batch * width), hidden);
+        cell_backward(block_mut(gates, t, batch * width), c_tm1, block(trace.c, t, batch * hidden), dh_t, dc, hidden);
     }
+    let dgates = &*gates;
     gemm(gradients.w_ih, [width_in, width], width, true, Matrix::transposed(trace.x, width_in), Matrix::new(dgates, width), time * batch);
     // Pairs of neighbouring steps: the h of one and the gates of the next, so both slices lack one end.
     let rows = (time - 1) * batch;
@@ -220,30 +218,42 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// One step of every row, backwards: `dgates` is written; `dc` is the gradient of `c` by later steps and becomes that of `c_tm1`, which is empty on the
-    /// first step; rows of `dh` are `2 hidden` apart.
-    pub fn cell_backward(gates: &[f32], c_tm1: &[f32], c: &[f32], dh: &[f32], dc: &mut [f32], dgates: &mut [f32], hidden: usize) {
-        for (row, (gates, dgates)) in gates.chunks_exact(4 * hidden).zip(dgates.chunks_exact_mut(4 * hidden)).enumerate() {
-            let (i, f, g, o) = (&gates[..hidden], &gates[hidden..][..hidden], &gates[2 * hidden..][..hidden], &gates[3 * hidden..][..hidden]);
-            let (di, rest) = dgates.split_at_mut(hidden);
-            let (df, rest) = rest.split_at_mut(hidden);
-            let (dg, d_o) = rest.split_at_mut(hidden);
-            let d_o = &mut d_o[..hidden];
+    /// The outputs once more, `o tanh(c)`, to the bits of [`cell`], into the direction's half of `y [time, batch, 2 h]`.
+    pub fn outputs(way: Direction, gates: &[f32], c: &[f32], y: &mut [f32], hidden: usize) {
+        let column = way as usize * hidden;
+        for ((gates, c), y) in gates.chunks_exact(4 * hidden).zip(c.chunks_exact(hidden)).zip(y.chunks_exact_mut(2 * hidden)) {
+            for ((y, o), c) in y[column..].iter_mut().zip(&gates[3 * hidden..]).zip(c) {
+                *y = o * tanh(*c);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// One step of every row, backwards: `gates` become their gradients; `dc` is the gradient of `c` by later steps and becomes that of `c_tm1`, which is
+    /// empty on the first step; rows of `dh` are `2 hidden` apart.
+    pub fn cell_backward(gates: &mut [f32], c_tm1: &[f32], c: &[f32], dh: &[f32], dc: &mut [f32], hidden: usize) {
+        for (row, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+            let (i, rest) = gates.split_at_mut(hidden);
+            let (f, rest) = rest.split_at_mut(hidden);
+            let (g, o) = rest.split_at_mut(hidden);
+            let o = &mut o[..hidden];
             let c = &c[row * hidden..][..hidden];
             let dh = &dh[row * 2 * hidden..][..hidden];
             let dc = &mut dc[row * hidden..][..hidden];
             for j in 0..hidden {
+                let (i_j, f_j, g_j, o_j) = (i[j], f[j], g[j], o[j]);
                 let tanh_c = tanh(c[j]);
-                let dc_j = dc[j] + dh[j] * o[j] * (1.0 - tanh_c * tanh_c);
-                di[j] = dc_j * g[j] * i[j] * (1.0 - i[j]);
-                df[j] = dc_j * f[j] * (1.0 - f[j]);
-                dg[j] = dc_j * i[j] * (1.0 - g[j] * g[j]);
-                d_o[j] = dh[j] * tanh_c * o[j] * (1.0 - o[j]);
-                dc[j] = dc_j * f[j];
+                let dc_j = dc[j] + dh[j] * o_j * (1.0 - tanh_c * tanh_c);
+                i[j] = dc_j * g_j * i_j * (1.0 - i_j);
+                f[j] = dc_j * f_j * (1.0 - f_j);
+                g[j] = dc_j * i_j * (1.0 - g_j * g_j);
+                o[j] = dh[j] * tanh_c * o_j * (1.0 - o_j);
+                dc[j] = dc_j * f_j;
             }
             match c_tm1.get(row * hidden..(row + 1) * hidden) {
-                Some(c_tm1) => df.iter_mut().zip(c_tm1).for_each(|(df, c_tm1)| *df *= c_tm1),
-                None => df.fill(0.0),
+                Some(c_tm1) => f.iter_mut().zip(c_tm1).for_each(|(df, c_tm1)| *df *= c_tm1),
+                None => f.fill(0.0),
             }
         }
     }

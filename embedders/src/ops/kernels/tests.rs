@@ -86,7 +86,7 @@ impl Case {
                 let (mut y, mut slope, mut again, mut dx) = (inputs[0].clone(), inputs[0].clone(), vec![0.0; len], cotangent(len));
                 gelu::forward(&mut y);
                 gelu::forward_and_slope(&mut slope, &mut again);
-                assert_eq!(y.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), again.iter().map(|y| y.to_bits()).collect::<Vec<_>>());
+                assert_eq!(bits(&y), bits(&again));
                 multiply(&mut dx, &slope);
                 Outcome { y, gradients: vec![dx] }
             }
@@ -193,6 +193,11 @@ fn run_linear(inputs: &[Vec<f32>], width_in: usize, width_out: usize) -> Outcome
     Outcome { y, gradients: vec![dx, gradient, d_bias] }
 }
 
+/// Bits, for which NaN equals itself.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
 fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
     let lstm::Sizes { batch, time, width_in, hidden } = sizes;
     let rows = batch * time;
@@ -204,23 +209,27 @@ fn run_bilstm(inputs: &[Vec<f32>], sizes: lstm::Sizes) -> Outcome {
         &inputs[index][way as usize * len..][..len]
     };
     let weights = |way| lstm::Weights { w_ih: half(1, way), w_hh: half(2, way), bias: half(3, way) };
-    let traces = Direction::BOTH.map(|way| {
+    let mut traces = Direction::BOTH.map(|way| {
         let (mut gates, mut c) = (vec![0.0; rows * 4 * hidden], vec![0.0; rows * hidden]);
         lstm::forward(sizes, way, &x, weights(way), &mut gates, &mut c, &mut y, lstm::Rows::shared(way, hidden), &mut Panels::default());
         (gates, c)
     });
     let mut dy = vec![0.0; y.len()];
     swap_leading(&cotangent(y.len()), [batch, time, 2 * hidden], &mut dy);
-    let (mut dx, mut dc, mut d_gates) = (vec![0.0; x.len()], vec![0.0; batch * hidden], vec![0.0; rows * 4 * hidden]);
-    let mut gradients: Vec<Vec<f32>> = inputs.iter().map(|input| vec![0.0; input.len()]).collect();
+    let (mut dx, mut dc, mut again) = (vec![0.0; x.len()], vec![0.0; batch * hidden], vec![0.0; y.len()]);
     for (way, (gates, c)) in Direction::BOTH.into_iter().zip(&traces) {
-        let trace = lstm::Trace { x: &x, gates, c, y: &y };
+        lstm::outputs(way, gates, c, &mut again, hidden);
+    }
+    assert_eq!(bits(&y), bits(&again));
+    let mut gradients: Vec<Vec<f32>> = inputs.iter().map(|input| vec![0.0; input.len()]).collect();
+    for (way, (gates, c)) in Direction::BOTH.into_iter().zip(&mut traces) {
+        let trace = lstm::Trace { x: &x, c, y: &y };
         let mut halves = gradients[1..].iter_mut().map(|both| {
             let len = both.len() / 2;
             &mut both[way as usize * len..][..len]
         });
         let into = lstm::WeightsMut { w_ih: halves.next().unwrap(), w_hh: halves.next().unwrap(), bias: halves.next().unwrap() };
-        lstm::backward(sizes, way, &trace, weights(way), &mut dy, &mut d_gates, &mut dc, into, Some(&mut dx), &mut Panels::default());
+        lstm::backward(sizes, way, &trace, weights(way), &mut dy, gates, &mut dc, into, Some(&mut dx), &mut Panels::default());
     }
     swap_leading(&dx, [time, batch, width_in], &mut gradients[0]);
     let mut sample_major = vec![0.0; y.len()];
