@@ -7,6 +7,9 @@
 //! [`gemm`]: super::gemm
 
 use super::simd::simd_fn;
+use packing::{pack_columns, pack_narrow, pack_panels, pack_tiles};
+
+mod packing;
 
 /// Rows of a tile, and columns of a panel: eight registers of eight numbers hold the sums, enough to hide the latency of a multiply-add.
 const TILE: usize = 4;
@@ -18,8 +21,6 @@ const NEAR: usize = 128;
 /// Columns of a panel for what is left over, and rows of the tile that goes with it.
 const NARROW: usize = 8;
 const TALL: usize = 8;
-/// Side of the squares that are transposed at once.
-const SQUARE: usize = 8;
 /// Numbers of the right factor that stay in the first cache beside a few rows of the left.
 const CACHED: usize = 5 * 1024;
 /// Rows from which the right factor is copied together: below, it is read too few times.
@@ -81,7 +82,7 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     }
     let whole = columns / PANEL * PANEL;
     if a.transposed || tiled || b.transposed || rows >= PACKED_ROWS && columns > UNPACKED {
-        pack_panels(b, inner, whole, self::room(panels, inner * whole));
+        pack_panels(b, inner, whole, packing::room(panels, inner * whole));
         let (size, panels) = ([rows, inner, columns], &panels[..inner * whole]);
         if upright {
             columns_by_panels(y, size, add, a.values, a.stride, panels);
@@ -96,7 +97,7 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     let mut column = whole;
     while column < columns {
         let width = NARROW.min(columns - column);
-        pack_narrow(b, [column, width], self::room(panels, inner * NARROW));
+        pack_narrow(b, [column, width], packing::room(panels, inner * NARROW));
         let (size, at, panel) = ([rows, inner, columns], [column, width], &panels[..inner * NARROW]);
         if tiled {
             tiles_by_narrow(y, size, at, add, tiles, panel)
@@ -417,103 +418,6 @@ fn store<const R: usize, const C: usize, const FULL: bool>(
                 if c < width {
                     y[c] = if add { y[c] + sums[r][c] } else { sums[r][c] };
                 }
-            }
-        }
-    }
-}
-
-/// The columns of a row-major matrix, each in one piece.
-fn pack_columns(values: &[f32], stride: usize, [inner, columns]: [usize; 2], packed: &mut Vec<f32>) {
-    packed.clear();
-    for column in 0..columns {
-        packed.extend(values[column..].iter().step_by(stride).take(inner));
-    }
-}
-
-/// The first `whole` columns as panels `[panels, inner, PANEL]`.
-fn pack_panels(b: Factor<'_>, inner: usize, whole: usize, panels: &mut [f32]) {
-    for (panel, column) in panels.chunks_exact_mut(inner * PANEL).zip((0..whole).step_by(PANEL)) {
-        let from = &b.values[column * if b.transposed { b.stride } else { 1 }..];
-        if b.transposed { pack_transposed(panel, from, b.stride, inner) } else { pack_straight(panel, from, b.stride) }
-    }
-}
-
-simd_fn! {
-    /// One panel of rows that lie `stride` apart.
-    pub fn pack_straight(panel: &mut [f32], from: &[f32], stride: usize) {
-        let (panel, _) = panel.as_chunks_mut::<PANEL>();
-        for (to, from) in panel.iter_mut().zip(from.chunks(stride)) {
-            let Some(from) = from.first_chunk::<PANEL>() else { break };
-            *to = *from;
-        }
-    }
-}
-
-simd_fn! {
-    /// One panel of columns that lie `stride` apart, in squares that the registers hold.
-    pub fn pack_transposed(panel: &mut [f32], from: &[f32], stride: usize, inner: usize) {
-        let (panel, _) = panel.as_chunks_mut::<PANEL>();
-        for half in 0..PANEL / SQUARE {
-            for first in (0..inner / SQUARE * SQUARE).step_by(SQUARE) {
-                let mut square = [[0.0_f32; SQUARE]; SQUARE];
-                for c in 0..SQUARE {
-                    square[c].copy_from_slice(&from[(half * SQUARE + c) * stride + first..][..SQUARE]);
-                }
-                for k in 0..SQUARE {
-                    let to = &mut panel[first + k][half * SQUARE..][..SQUARE];
-                    for c in 0..SQUARE {
-                        to[c] = square[c][k];
-                    }
-                }
-            }
-        }
-        for k in inner / SQUARE * SQUARE..inner {
-            for c in 0..PANEL {
-                panel[k][c] = from[c * stride + k];
-            }
-        }
-    }
-}
-
-/// `width` columns and zeros behind as one panel `[inner, NARROW]`.
-fn pack_narrow(b: Factor<'_>, [column, width]: [usize; 2], panel: &mut [f32]) {
-    let (panel, _) = panel.as_chunks_mut::<NARROW>();
-    panel.fill([0.0; NARROW]);
-    for c in 0..width {
-        if b.transposed {
-            panel.iter_mut().zip(&b.values[(column + c) * b.stride..]).for_each(|(to, from)| to[c] = *from);
-        } else {
-            panel.iter_mut().zip(b.values[column + c..].iter().step_by(b.stride)).for_each(|(to, from)| to[c] = *from);
-        }
-    }
-}
-
-/// The first `len` numbers of a vector that only grows: making it longer and shorter by turns would cost more zeros than copies.
-fn room(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if values.len() < len {
-        values.resize(len, 0.0);
-    }
-    &mut values[..len]
-}
-
-/// Rows side by side, [`TILE`] at a time: `[tiles, inner, TILE]`, zeros behind.
-fn pack_tiles(a: Factor<'_>, [rows, inner]: [usize; 2], tiles: &mut Vec<f32>) {
-    let (tiles, _) = room(tiles, rows.div_ceil(TILE) * inner * TILE).as_chunks_mut::<TILE>();
-    let rest = rows / TILE * inner;
-    tiles[rest..].fill([0.0; TILE]);
-    if a.transposed {
-        for (tile, first) in tiles.chunks_exact_mut(inner).zip((0..rows).step_by(TILE)) {
-            for (to, from) in tile.iter_mut().zip(a.values[first..].chunks(a.stride)) {
-                match from.first_chunk::<TILE>() {
-                    Some(from) if first + TILE <= rows => *to = *from,
-                    _ => to[..rows - first].copy_from_slice(&from[..rows - first]),
-                }
-            }
-        }
-    } else {
-        for (tile, from) in tiles.chunks_exact_mut(inner).zip(a.values.chunks(TILE * a.stride)) {
-            for (r, from) in from.chunks(a.stride).take(rows).enumerate() {
-                tile.iter_mut().zip(&from[..inner]).for_each(|(to, from)| to[r] = *from);
             }
         }
     }
