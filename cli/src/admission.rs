@@ -59,11 +59,14 @@ impl Needs {
         let would_fit = request.budget_for(config, self.batch).max(ByteSize::mib(self.total().div_ceil(1 << 20)));
         let size = |bytes: u64| ByteSize(bytes).rounded();
         let Self { used, buffer, batch, judging, .. } = *self;
+        let too_much = match self.total() > budget {
+            true => format!("the run needs at least {}", size(self.total())),
+            false => format!("one optimiser step may take {} of it", size(request.room(config, budget))),
+        };
         bail!(
-            "memory.budget is {} but the run needs at least {}: {} are in use before its first step (tables, networks), {} for the smallest buffer, {} for one \
-             optimiser step (which may take {} of the budget, memory.batch_share), {} for judging it at the end, {} to spare; a memory.budget of {would_fit} would fit it",
+            "memory.budget is {} but {too_much}: {} are in use before its first step (tables, networks), {} for the smallest buffer, {} for one optimiser step \
+             (which may take {} of the budget, memory.batch_share), {} for judging it at the end, {} to spare; a memory.budget of {would_fit} would fit it",
             size(budget),
-            size(self.total()),
             size(used),
             size(buffer),
             size(batch),
@@ -241,7 +244,10 @@ mod tests {
         let heavy = Needs { batch: 60 * MIB, ..needs };
         let request = BatchRequest { bytes_per_block: [55 * MIB; 3], ..request(&heavy) };
         let refused = heavy.check(&request, &config, 119 * MIB).unwrap_err().to_string();
-        assert!(refused.contains("needs at least 118.00 MiB") && refused.ends_with("a memory.budget of 120 MiB would fit it"), "{refused}");
+        assert!(
+            refused.contains("one optimiser step may take 59.50 MiB of it") && refused.ends_with("a memory.budget of 120 MiB would fit it"),
+            "{refused}"
+        );
         heavy.check(&request, &config, 120 * MIB).unwrap();
     }
 }
