@@ -105,7 +105,7 @@ impl Cast {
         taps: &Taps,
     ) -> Result<Self> {
         let arbiters: Vec<Arbiter> = (0..if config.is_market() { 4 } else { 0 }).map(|_| Arbiter::new()).collect();
-        let [store, embed, act, learn] = [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle));
+        let [store, embed, act, learn] = threads(&arbiters);
 
         let memory = Memory::new(config.memory, &GaugeRoots::default())?
             .with_allocator(Arc::new(heap::reading))
@@ -197,7 +197,8 @@ impl Cast {
 
     /// Threads of the agent and of the learner, for taps in front of them.
     pub fn threads(&self) -> [actix::ArbiterHandle; 2] {
-        [2, 3].map(|i: usize| self.arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle))
+        let [_, _, act, learn] = threads(&self.arbiters);
+        [act, learn]
     }
 
     /// One thread's actors are gone, as after a panic.
@@ -216,6 +217,11 @@ impl Cast {
             let _ = arbiter.join();
         }
     }
+}
+
+/// Threads of stores, embedders, agent and learner: without a market there are none of their own.
+fn threads(arbiters: &[Arbiter]) -> [actix::ArbiterHandle; 4] {
+    [0, 1, 2, 3].map(|i| arbiters.get(i).map_or_else(Arbiter::current, Arbiter::handle))
 }
 
 /// The four embedders with the weights that were published last: what the supervisor makes anew, too.

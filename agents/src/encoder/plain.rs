@@ -4,10 +4,10 @@
 use burn::tensor::backend::Backend;
 use grandmodel_embedders::{
     EMBEDDING_DIM, EMBEDDING_DIMS,
-    ops::kernels::{add, attention},
+    ops::kernels::{add, attention, room},
     plain::{
         Keep, OutputGradient, PlainStack, StackInputs, StackTape,
-        layers::{Linear, Places, bytes, room},
+        layers::{Linear, Places, bytes},
     },
 };
 

@@ -1,4 +1,4 @@
-//! The buffer's store, its codec, and the memory gauges.
+//! The buffer's store and its codec.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -7,7 +7,6 @@ use grandmodel_buffers::{
     BufferConfig, PolicyVersion, SegmentStore, TransitionBlock,
     codec::{ObservationEncoding, decode, encode},
 };
-use grandmodel_memory::{GaugeRoots, Gauges};
 
 use super::Bench;
 
@@ -41,7 +40,7 @@ fn block(policy_version: u64) -> TransitionBlock {
 /// Rows of this group.
 ///
 /// # Errors
-/// A store or gauges that cannot be opened.
+/// A store that cannot be opened.
 pub fn rows(bench: &mut Bench) -> Result<()> {
     if bench.wants("buffer") {
         let template = block(0);
@@ -58,10 +57,6 @@ pub fn rows(bench: &mut Bench) -> Result<()> {
         });
         let packed = encode(&template, ObservationEncoding::F32);
         bench.row("buffer: read from LZ4", "transitions", STEPS * LANES, || drop(black_box(decode(&packed))));
-    }
-    if bench.wants("memory") {
-        let gauges = Gauges::open(&GaugeRoots::default())?;
-        bench.row("memory: one sample of the gauges", "samples", 1, || drop(black_box(gauges.read())));
     }
     Ok(())
 }

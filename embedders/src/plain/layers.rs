@@ -10,7 +10,7 @@ use crate::{
             add_column_sums, fill_rows,
             gemm::{Matrix, gemm},
             int8::{Int8Matrix, Weight},
-            layer_norm,
+            layer_norm, room,
         },
     },
 };
@@ -18,14 +18,6 @@ use crate::{
 /// Values from which a matrix is rounded for acting. Measured on AVX2, whose integer products are at most twice as fast as its f32 ones: below, rounding
 /// the rows costs more than that saves. The same on every processor, so that an agent acts the same.
 const INT8_VALUES_MIN: usize = 128 * 128;
-
-/// The first `len` values of a buffer that only grows.
-pub fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
-}
 
 /// As [`room`], all 0.
 pub fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {

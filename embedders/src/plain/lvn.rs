@@ -4,12 +4,12 @@ use grandmodel_market::features::LVN_FEATURES;
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room},
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes},
 };
 use crate::{
     kind::EmbedderKind,
     lvn::LVN_HIDDEN,
-    ops::kernels::{gelu, multiply},
+    ops::kernels::{gelu, multiply, room},
 };
 
 /// One hidden layer with norm, readout.

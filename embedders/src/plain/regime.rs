@@ -6,7 +6,7 @@ use grandmodel_market::features::REGIME_FEATURES;
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes, room},
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, bytes},
 };
 use crate::{
     kind::EmbedderKind,
@@ -15,7 +15,7 @@ use crate::{
         attention::{softmax, softmax_backward},
         gelu,
         gemm::{Matrix, gemm},
-        multiply, swap_leading,
+        multiply, room, swap_leading,
     },
     regime::{LENGTH_EPS, NUM_PROTOTYPES, PROTOTYPE_TEMPERATURE, PROTOTYPE_WIDTH},
 };

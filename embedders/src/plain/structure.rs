@@ -6,12 +6,12 @@ use grandmodel_market::features::{STRUCTURE_FEATURES, STRUCTURE_WINDOW};
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, Rounding, bytes, room, zeros},
+    layers::{Linear, Norm, NormTape, OutputGradient, Places, Readout, ReadoutTape, Rounding, bytes, zeros},
 };
 use crate::{
     config::StructureWidths,
     kind::EmbedderKind,
-    ops::kernels::{add, attention, gelu, multiply, pooling},
+    ops::kernels::{add, attention, gelu, multiply, pooling, room},
     structure::position,
 };
 

@@ -6,7 +6,7 @@ use grandmodel_market::features::{TACTICAL_FEATURES, TACTICAL_WINDOW};
 
 use super::{
     Keep, Plain,
-    layers::{Linear, Norm, NormTape, OutputGradient, Place, Places, Readout, ReadoutTape, Rounding, bytes, room, zeros},
+    layers::{Linear, Norm, NormTape, OutputGradient, Place, Places, Readout, ReadoutTape, Rounding, bytes, zeros},
 };
 use crate::{
     config::TacticalWidths,
@@ -17,7 +17,7 @@ use crate::{
         lstm::{self, Direction, Rows, Sizes, Trace, Weights, WeightsMut},
         pooling,
         product::Panels,
-        swap_leading,
+        room, swap_leading,
     },
     tactical::TACTICAL_SCALES,
 };

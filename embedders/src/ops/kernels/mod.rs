@@ -16,6 +16,14 @@ pub mod simd;
 #[cfg(test)]
 mod tests;
 
+/// The first `len` values of a buffer that only grows: making it longer and shorter by turns would cost more zeros than copies.
+pub fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
 /// Every row of a matrix becomes `row`.
 pub fn fill_rows(matrix: &mut [f32], row: &[f32]) {
     matrix.chunks_exact_mut(row.len()).for_each(|to| to.copy_from_slice(row));

@@ -1,6 +1,7 @@
 //! Attention pooling: for each scale `k` of the newest `len_k` rows, `sum_t softmax_t(x_t . q_k) x_t`.
 
-use super::math::{LANES, add_lanes, exp, max, sum, sum_pairs};
+use super::attention::softmax;
+use super::math::{LANES, add_lanes, sum_pairs};
 use super::simd::simd_fn;
 
 /// Where the rows of a window lie, and how wide they are.
@@ -49,7 +50,7 @@ simd_fn! {
                     let x = &x[sizes.row(sample, first + t)..][..width];
                     *share = strided_dot(x, &queries[k..], num_scales);
                 }
-                softmax(shares);
+                softmax(shares, *len, 1.0);
                 y.fill(0.0);
                 for (t, share) in shares.iter().enumerate() {
                     let x = &x[sizes.row(sample, first + t)..][..width];
@@ -60,7 +61,7 @@ simd_fn! {
     }
 }
 
-/// `sum of x_j y_(j stride)`, in the order of [`sum`].
+/// `sum of x_j y_(j stride)`, in the order of [`sum_pairs`].
 #[inline(always)]
 fn strided_dot(x: &[f32], y: &[f32], stride: usize) -> f32 {
     if stride == 1 {
@@ -71,16 +72,6 @@ fn strided_dot(x: &[f32], y: &[f32], stride: usize) -> f32 {
         lanes[j % LANES] += x * y[j * stride];
     }
     add_lanes(lanes)
-}
-
-#[inline(always)]
-fn softmax(row: &mut [f32]) {
-    let max = max(row);
-    for score in row.iter_mut() {
-        *score = exp(*score - max);
-    }
-    let inverse = 1.0 / sum(row, |share| share);
-    row.iter_mut().for_each(|share| *share *= inverse);
 }
 
 simd_fn! {

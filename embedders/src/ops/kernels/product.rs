@@ -1,5 +1,5 @@
-//! Products of small matrices, as they fill a policy and the steps of a recurrence: a tile of the result stays in registers while both factors pass by, and what does not lie together is
-//! copied together first. Large ones are the business of [`gemm`].
+//! Products of small matrices, as they fill a policy and the steps of a recurrence: a tile of the result stays in registers while both factors pass by, and
+//! what does not lie together is copied together first. Large ones are the business of [`gemm`].
 //!
 //! An element is one chain of fused multiply-adds over the inner dimension in its order. So its bits depend neither on the instruction set nor on how many
 //! rows are computed at once.
@@ -82,7 +82,7 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     }
     let whole = columns / PANEL * PANEL;
     if a.transposed || tiled || b.transposed || rows >= PACKED_ROWS && columns > UNPACKED {
-        pack_panels(b, inner, whole, packing::room(panels, inner * whole));
+        pack_panels(b, inner, whole, super::room(panels, inner * whole));
         let (size, panels) = ([rows, inner, columns], &panels[..inner * whole]);
         if upright {
             columns_by_panels(y, size, add, a.values, a.stride, panels);
@@ -94,21 +94,19 @@ pub fn product(y: &mut [f32], [rows, inner, columns]: [usize; 3], add: bool, a: 
     } else {
         rows_by_matrix(y, [rows, inner, columns], add, a.values, a.stride, b.values, b.stride);
     }
-    let mut column = whole;
-    while column < columns {
-        let width = NARROW.min(columns - column);
-        pack_narrow(b, [column, width], packing::room(panels, inner * NARROW));
-        let (size, at, panel) = ([rows, inner, columns], [column, width], &panels[..inner * NARROW]);
-        if tiled {
-            tiles_by_narrow(y, size, at, add, tiles, panel)
-        } else {
-            rows_by_narrow(y, size, at, add, a.values, a.stride, panel)
-        }
-        column += width;
+    for at in narrow_panels(columns) {
+        pack_narrow(b, at, super::room(panels, inner * NARROW));
+        let (size, panel) = ([rows, inner, columns], &panels[..inner * NARROW]);
+        if tiled { tiles_by_narrow(y, size, at, add, tiles, panel) } else { rows_by_narrow(y, size, at, add, a.values, a.stride, panel) }
     }
     if !lines.is_empty() {
         room.lines = lines;
     }
+}
+
+/// First column and width of each panel that is left beside those of [`PANEL`] columns.
+fn narrow_panels(columns: usize) -> impl ExactSizeIterator<Item = [usize; 2]> {
+    (columns / PANEL * PANEL..columns).step_by(NARROW).map(move |column| [column, NARROW.min(columns - column)])
 }
 
 /// A right factor that is laid out once for many products, as the steps of a recurrence have it.
@@ -125,30 +123,28 @@ impl Panels {
     pub fn lay_out(&mut self, b: Factor<'_>, inner: usize, columns: usize) {
         (self.inner, self.columns) = (inner, columns);
         let whole = columns / PANEL * PANEL;
-        let narrow = (columns - whole).div_ceil(NARROW);
-        self.values.resize(inner * (whole + narrow * NARROW), 0.0);
+        self.values.resize(inner * (whole + narrow_panels(columns).len() * NARROW), 0.0);
         let (panels, rest) = self.values.split_at_mut(inner * whole);
         pack_panels(b, inner, whole, panels);
-        for (panel, column) in rest.chunks_exact_mut(inner * NARROW).zip((whole..columns).step_by(NARROW)) {
-            pack_narrow(b, [column, NARROW.min(columns - column)], panel);
+        for (panel, at) in rest.chunks_exact_mut(inner * NARROW).zip(narrow_panels(columns)) {
+            pack_narrow(b, at, panel);
         }
     }
 
     /// `y [rows, columns] += x [rows, inner] b`; rows of `y` begin `y_stride` apart, those of `x` `x_stride`.
     pub fn add_product(&self, y: &mut [f32], y_stride: usize, x: &[f32], x_stride: usize, rows: usize) {
         let Self { ref values, inner, columns } = *self;
-        let whole = columns / PANEL * PANEL;
-        let (panels, rest) = values.split_at(inner * whole);
+        let (panels, rest) = values.split_at(inner * (columns / PANEL * PANEL));
         let size = [rows, inner, y_stride];
         rows_by_panels(y, size, true, x, x_stride, panels);
-        for (panel, column) in rest.chunks_exact(inner * NARROW).zip((whole..columns).step_by(NARROW)) {
-            rows_by_narrow(y, size, [column, NARROW.min(columns - column)], true, x, x_stride, panel);
+        for (panel, at) in rest.chunks_exact(inner * NARROW).zip(narrow_panels(columns)) {
+            rows_by_narrow(y, size, at, true, x, x_stride, panel);
         }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        size_of_val(&self.values[..]) as u64
+        (self.values.capacity() * size_of::<f32>()) as u64
     }
 }
 

@@ -1,7 +1,7 @@
 //! Factors copied together: what a tile reads next lies next.
 
 use super::{Factor, NARROW, PANEL, TILE};
-use crate::ops::kernels::simd::simd_fn;
+use crate::ops::kernels::{room, simd::simd_fn};
 
 /// Side of the squares that are transposed at once.
 const SQUARE: usize = 8;
@@ -70,14 +70,6 @@ pub fn pack_narrow(b: Factor<'_>, [column, width]: [usize; 2], panel: &mut [f32]
             panel.iter_mut().zip(b.values[column + c..].iter().step_by(b.stride)).for_each(|(to, from)| to[c] = *from);
         }
     }
-}
-
-/// The first `len` numbers of a vector that only grows: making it longer and shorter by turns would cost more zeros than copies.
-pub fn room(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if values.len() < len {
-        values.resize(len, 0.0);
-    }
-    &mut values[..len]
 }
 
 /// Rows side by side, [`TILE`] at a time: `[tiles, inner, TILE]`, zeros behind.
